@@ -1,0 +1,1 @@
+"""The people: users, accounts (the billing entity), members, sessions."""

@@ -1,0 +1,133 @@
+"""How the app speaks to its database: engine set-up, column types, and the one unit of work that may write.
+
+Views read through `db.session`; everything that changes money or state goes through `write`. Why these primitives and
+no others is in docs/adr/0002-one-unit-of-work.md.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Engine, Integer, TypeDecorator, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from extensions import db
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+
+TRIES = 8
+LOCK_TIMEOUT_MS = 5_000
+STATEMENT_TIMEOUT_MS = 15_000
+SQLITE_BUSY_TIMEOUT_MS = 10_000
+# Serialization failure, deadlock, lock not available: https://www.postgresql.org/docs/current/errcodes-appendix.html
+RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant: aware in Python, UTC in the database, whatever the database thinks of time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime cannot be stored: ask clock.now()")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Return SQLAlchemy's engine options for a database address."""
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000}, "pool_size": 20, "max_overflow": 20}
+    timeouts = f"-c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    return {
+        "isolation_level": "READ COMMITTED",
+        "connect_args": {"options": timeouts, "connect_timeout": 5},
+        "pool_size": 10,
+        "max_overflow": 20,
+        "pool_timeout": 10,
+        "pool_pre_ping": True,
+    }
+
+
+def prepare(engine: Engine) -> None:
+    """Make SQLite durable, concurrent and honest about transactions; PostgreSQL needs nothing."""
+    if engine.dialect.name != "sqlite":
+        return
+    event.listen(engine, "connect", _prepare_sqlite_connection)
+    event.listen(engine, "begin", _begin_sqlite_transaction)
+
+
+def _prepare_sqlite_connection(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    # Without this pysqlite begins transactions late, and "lock, then read, then write" is not what it says.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # a 200 to Stripe must survive a power cut
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite_transaction(connection: Connection) -> None:
+    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def write(work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work(session, ...)` in one short transaction of its own, commit it, and return what it returned.
+
+    Only views, the worker and the command line call this; the domain takes the session and never commits. `work` may
+    run several times (deadlocks, busy databases), so it must do nothing but database work: no network, no password
+    hashing, no rendering. Any exception rolls everything back. The request's own session is read-only by rule: its
+    read transaction ends here, so that what it reads afterwards includes this write.
+    """
+    _end_request_reads()
+    for attempt in range(1, TRIES + 1):
+        session = Session(_write_engine(), expire_on_commit=False)
+        try:
+            with session.begin():
+                return work(session, *args, **kwargs)
+        except DBAPIError as error:
+            if attempt == TRIES or not is_retryable(error):
+                raise
+        finally:
+            session.close()
+        time.sleep(0.01 * 2**attempt * random.random())  # noqa: S311 - jitter, not a secret
+    raise AssertionError("unreachable")
+
+
+def is_retryable(error: DBAPIError) -> bool:
+    """Tell whether the same transaction may succeed when it is run again."""
+    if getattr(error.orig, "sqlstate", None) in RETRYABLE_SQLSTATES:
+        return True
+    return "database is locked" in str(error.orig) or "database table is locked" in str(error.orig)
+
+
+def _write_engine() -> Engine:
+    return db.engine.execution_options(sqlite_begin="IMMEDIATE")
+
+
+def _end_request_reads() -> None:
+    session = db.session
+    if session.new or session.dirty or session.deleted:
+        raise RuntimeError("the request's session is read-only: make the change inside write()")
+    session.rollback()

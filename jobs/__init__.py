@@ -1,0 +1,1 @@
+"""The worker: the heartbeat that drains sync, outbox and sweeps."""

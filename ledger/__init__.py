@@ -1,0 +1,1 @@
+"""Credits: wallets, buckets, transactions, entries, holds. Knows nothing of Stripe or of plans."""

@@ -1,0 +1,9 @@
+"""What every page shares: gates, errors, forms, headers, sessions, redirects, filters."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+
+def init_app(app: Flask) -> None:
+    """Give the app everything that its pages share."""
