@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Engine, Integer, TypeDecorator, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from extensions import db
+from extensions import Base, db
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,6 +114,12 @@ def write(work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P
             session.close()
         time.sleep(0.01 * 2**attempt * random.random())  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable")
+
+
+def insert(session: Session, table: type[Base]) -> Any:
+    """Return an INSERT that knows ON CONFLICT and RETURNING on the database in use."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    return dialect.insert(table)
 
 
 def is_retryable(error: DBAPIError) -> bool:

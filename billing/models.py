@@ -1,0 +1,226 @@
+"""Tables of money: what Stripe told us, what we must ask it again, and what we made of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from database import BigId, UtcDateTime
+from extensions import Base
+
+
+class Status(StrEnum):
+    """The states of a subscription, in Stripe's words."""
+
+    TRIALING = "trialing"
+    ACTIVE = "active"
+    PAST_DUE = "past_due"
+    PAUSED = "paused"
+    UNPAID = "unpaid"
+    INCOMPLETE = "incomplete"
+    INCOMPLETE_EXPIRED = "incomplete_expired"
+    CANCELED = "canceled"
+
+
+class StripeEvent(Base):
+    """One verified event, stored once however often it is delivered."""
+
+    __tablename__ = "stripe_events"
+    __table_args__ = (
+        CheckConstraint("source IN ('webhook', 'poll', 'manual')", name="source"),
+        Index("ix_stripe_events_object", "object_kind", "object_id"),
+    )
+
+    stripe_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    type: Mapped[str] = mapped_column(String(100))
+    api_version: Mapped[str | None] = mapped_column(String(40))
+    livemode: Mapped[bool]
+    # What the event made dirty; both are null when the event is of no interest.
+    object_kind: Mapped[str | None] = mapped_column(String(30))
+    object_id: Mapped[str | None] = mapped_column(String(255))
+    payload: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(String(10))
+    deliveries: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    received_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class SyncTask(Base):
+    """One Stripe object that may have changed: the level-triggered work queue.
+
+    `dirty` counts the reasons to fetch it again, `clean` how many of them the last successful sync covered. `fence`
+    is a ticket taken before each fetch, so that a slow fetch cannot overwrite what a later one has seen.
+    """
+
+    __tablename__ = "sync_tasks"
+    __table_args__ = (
+        CheckConstraint("clean <= dirty", name="clean_covers_dirty"),
+        CheckConstraint("state IN ('live', 'dead')", name="state"),
+        Index(
+            "ix_sync_tasks_due",
+            "next_at",
+            sqlite_where=text("clean < dirty AND state = 'live'"),
+            postgresql_where=text("clean < dirty AND state = 'live'"),
+        ),
+    )
+
+    kind: Mapped[str] = mapped_column(String(30), primary_key=True)
+    object_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    dirty: Mapped[int] = mapped_column(server_default="0")
+    clean: Mapped[int] = mapped_column(server_default="0")
+    fence: Mapped[int] = mapped_column(server_default="0")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    leased_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    leased_by: Mapped[str | None] = mapped_column(String(100))
+    state: Mapped[str] = mapped_column(String(4), server_default="live")
+    last_error: Mapped[str | None] = mapped_column(Text)
+    first_dirty_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class StripeObject(Base):
+    """Stripe's own words about one object, as last fetched; the typed tables are written beside it."""
+
+    __tablename__ = "stripe_objects"
+
+    kind: Mapped[str] = mapped_column(String(30), primary_key=True)
+    stripe_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    stripe_customer_id: Mapped[str | None] = mapped_column(String(255), index=True)
+    applied_fence: Mapped[int] = mapped_column(server_default="0")
+    fetched_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    body: Mapped[str] = mapped_column(Text)
+
+
+class Subscription(Base):
+    """A subscription at Stripe, as far as the app decides by it."""
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (
+        Index(
+            "uq_subscriptions_primary",
+            "account_id",
+            unique=True,
+            sqlite_where=text("is_primary"),
+            postgresql_where=text("is_primary"),
+        ),
+    )
+
+    stripe_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"), index=True)
+    stripe_status: Mapped[str] = mapped_column(String(30))
+    # Null when the price is not in the catalogue: such a subscription gives no access and the doctor reports it.
+    price_key: Mapped[str | None] = mapped_column(String(100))
+    plan_key: Mapped[str | None] = mapped_column(String(100))
+    stripe_price_id: Mapped[str] = mapped_column(String(255))
+    quantity: Mapped[int]
+    period_starts_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    period_ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    trial_ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # When it will end if nobody resumes it: `cancel_at`, or the period's end with `cancel_at_period_end`.
+    cancels_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    past_due_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    is_primary: Mapped[bool] = mapped_column(server_default=text("false"))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    synced_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Payment(Base):
+    """One successful charge and what has become of it; amounts in cents."""
+
+    __tablename__ = "payments"
+    __table_args__ = (
+        CheckConstraint("kind IN ('pack', 'subscription')", name="kind"),
+        CheckConstraint("amount_cents >= 0 AND refunded_cents >= 0", name="amounts"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"), index=True)
+    stripe_charge_id: Mapped[str] = mapped_column(String(255), unique=True)
+    stripe_payment_intent_id: Mapped[str | None] = mapped_column(String(255), index=True)
+    stripe_invoice_id: Mapped[str | None] = mapped_column(String(255), index=True)
+    stripe_checkout_session_id: Mapped[str | None] = mapped_column(String(255), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    description: Mapped[str] = mapped_column(String(255))
+    # The ledger's source of the credits that this charge paid for; null when it paid for none.
+    grant_source: Mapped[str | None] = mapped_column(String(255))
+    amount_cents: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    refunded_cents: Mapped[int] = mapped_column(server_default="0")
+    dispute_status: Mapped[str | None] = mapped_column(String(40))
+    paid_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class CheckoutIntent(Base):
+    """What an account set out to buy, written down before Stripe is asked, so that no session is ever lost."""
+
+    __tablename__ = "checkout_intents"
+    __table_args__ = (
+        CheckConstraint("mode IN ('payment', 'subscription')", name="mode"),
+        CheckConstraint("status IN ('creating', 'open', 'complete', 'expired', 'failed')", name="status"),
+        Index(
+            "uq_checkout_intents_open_subscription",
+            "account_id",
+            unique=True,
+            sqlite_where=text("mode = 'subscription' AND status IN ('creating', 'open')"),
+            postgresql_where=text("mode = 'subscription' AND status IN ('creating', 'open')"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"), index=True)
+    mode: Mapped[str] = mapped_column(String(20))
+    price_key: Mapped[str] = mapped_column(String(100))
+    trial_days: Mapped[int] = mapped_column(server_default="0")
+    status: Mapped[str] = mapped_column(String(10))
+    stripe_session_id: Mapped[str | None] = mapped_column(String(255), unique=True)
+    url: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class TrialUse(Base):
+    """One trial taken; each key may take one: the account, the normalised e-mail address, the card's fingerprint."""
+
+    __tablename__ = "trial_uses"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"), index=True)
+    stripe_subscription_id: Mapped[str] = mapped_column(String(255))
+    used_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PlanGrant(Base):
+    """The credits of one plan for one period, beside the ledger's own record: what an upgrade must not grant twice."""
+
+    __tablename__ = "plan_grants"
+    __table_args__ = (
+        UniqueConstraint("account_id", "source"),
+        Index("ix_plan_grants_subscription", "stripe_subscription_id", "ends_at"),
+        Index("ix_plan_grants_account", "account_id", "ends_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"))
+    plan_key: Mapped[str] = mapped_column(String(100))
+    # Both null for the free plan's allowance.
+    stripe_subscription_id: Mapped[str | None] = mapped_column(String(255))
+    stripe_invoice_id: Mapped[str | None] = mapped_column(String(255))
+    source: Mapped[str] = mapped_column(String(255))
+    credits: Mapped[int]
+    starts_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ends_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Cursor(Base):
+    """How far a reader of a foreign list has come, such as the poller of Stripe's events."""
+
+    __tablename__ = "cursors"
+
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger)
+    moved_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,145 @@
+"""The queue of Stripe objects to fetch again: dirty marks, leases and fences.
+
+Why it converges: an event raises `dirty` after its change happened; a claim reads `dirty` and takes a fence before it
+fetches; so whoever sets `clean` to that value has seen the change or something newer, and an answer with an older
+fence is thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
+
+import clock
+import database
+from billing.models import SyncTask
+
+LEASE = timedelta(seconds=20)
+MAX_ATTEMPTS = 12
+LONGEST_WAIT = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to fetch one object: whatever it brings covers the dirty marks up to `dirty`."""
+
+    kind: str
+    object_id: str
+    dirty: int
+    fence: int
+    attempts: int
+
+
+def mark_dirty(session: Session, kind: str, object_id: str, *, reasons: int = 1) -> None:
+    """Say that an object may have changed; a task that had given up lives again."""
+    now = clock.now()
+    insert = database.insert(session, SyncTask).values(
+        kind=kind, object_id=object_id, dirty=reasons, next_at=now, first_dirty_at=now
+    )
+    session.execute(
+        insert.on_conflict_do_update(
+            index_elements=["kind", "object_id"],
+            set_={
+                "dirty": SyncTask.dirty + reasons,
+                "next_at": now,
+                "state": "live",
+                "attempts": 0,
+                "first_dirty_at": func.coalesce(SyncTask.first_dirty_at, now),
+            },
+        )
+    )
+
+
+def claim_due(session: Session) -> Claim | None:
+    """Take the due task that waits longest, or None; the claim must be committed before anything is fetched."""
+    now = clock.now()
+    due = (
+        select(SyncTask)
+        .where(
+            SyncTask.clean < SyncTask.dirty,
+            SyncTask.state == "live",
+            SyncTask.next_at <= now,
+            or_(SyncTask.leased_until.is_(None), SyncTask.leased_until <= now),
+        )
+        .order_by(SyncTask.next_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)  # nothing on SQLite, where the transaction itself is exclusive
+    )
+    task = session.scalars(due).first()
+    return _claim(session, task, now) if task else None
+
+
+def claim(session: Session, kind: str, object_id: str) -> Claim:
+    """Take one task whoever holds it, for a page that cannot wait; the fence keeps the other holder harmless."""
+    mark_dirty(session, kind, object_id)
+    task = session.get_one(SyncTask, (kind, object_id), with_for_update=True, populate_existing=True)
+    return _claim(session, task, clock.now())
+
+
+def _claim(session: Session, task: SyncTask, now: datetime) -> Claim:
+    task.fence += 1
+    task.attempts += 1
+    task.leased_until = now + LEASE
+    task.leased_by = f"{socket.gethostname()}:{os.getpid()}"
+    session.flush()
+    return Claim(task.kind, task.object_id, task.dirty, task.fence, task.attempts)
+
+
+def complete(session: Session, claim: Claim) -> None:
+    """Stamp the dirty marks that a claim covered; marks made since stay."""
+    session.execute(
+        update(SyncTask)
+        .where(SyncTask.kind == claim.kind, SyncTask.object_id == claim.object_id, SyncTask.clean < claim.dirty)
+        .values(clean=claim.dirty, attempts=0, last_error=None)
+    )
+    session.execute(
+        update(SyncTask)
+        .where(SyncTask.kind == claim.kind, SyncTask.object_id == claim.object_id, SyncTask.fence == claim.fence)
+        .values(leased_until=None, leased_by=None)
+    )
+    session.execute(
+        update(SyncTask)
+        .where(SyncTask.kind == claim.kind, SyncTask.object_id == claim.object_id, SyncTask.clean == SyncTask.dirty)
+        .values(first_dirty_at=None)
+    )
+
+
+def fail(session: Session, claim: Claim, error: str, *) -> bool:
+    """Put a task back with growing waits, or give it up; return whether it is dead now.
+
+    A dead task stays visible and lives again with the next event or `flask webhooks replay`.
+    """
+    is_dead = claim.attempts >= MAX_ATTEMPTS
+    wait = min(timedelta(seconds=2 ** (claim.attempts - 1)), LONGEST_WAIT)
+    wait *= 1 + 0.2 * random.random()  # noqa: S311 - jitter, not a secret
+    session.execute(
+        update(SyncTask)
+        .where(SyncTask.kind == claim.kind, SyncTask.object_id == claim.object_id, SyncTask.fence == claim.fence)
+        .values(
+            next_at=clock.now() + wait,
+            leased_until=None,
+            leased_by=None,
+            last_error=error[:2000],
+            state="dead" if is_dead else "live",
+        )
+    )
+    return is_dead
+
+
+def waiting(session: Session) -> int:
+    """Count the live tasks that are not in line with Stripe yet."""
+    query = select(func.count()).select_from(SyncTask).where(SyncTask.clean < SyncTask.dirty, SyncTask.state == "live")
+    return session.scalar(query) or 0
+
+
+def oldest_wait(session: Session) -> timedelta:
+    """Return for how long the oldest live dirty mark has waited; zero when there is none."""
+    query = select(func.min(SyncTask.first_dirty_at)).where(SyncTask.clean < SyncTask.dirty, SyncTask.state == "live")
+    oldest = session.scalar(query)
+    return clock.now() - oldest if oldest else timedelta(0)
