@@ -1,0 +1,133 @@
+"""The tables of people: who signs in (users, sessions), and who is billed (accounts and their members)."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+
+from flask_security import RoleMixin, UserMixin
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, String, Table, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+import clock
+from database import BigId, UtcDateTime
+from extensions import Base
+
+OWNER = "owner"
+ADMIN = "admin"
+MEMBER = "member"
+
+
+def new_public_id() -> str:
+    """Return 128 random bits as 32 hexadecimal digits: safe to show, useless to guess."""
+    return secrets.token_hex(16)
+
+
+user_roles = Table(
+    "user_roles",
+    Base.metadata,
+    Column("user_id", BigId, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("role_id", BigId, ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True),
+)
+
+
+class Role(Base, RoleMixin):
+    """What a person may do for the whole site, such as `admin`; roles inside an account are in Membership."""
+
+    __tablename__ = "roles"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), unique=True)
+    description: Mapped[str | None] = mapped_column(String(255))
+
+
+class User(Base, UserMixin):
+    """A person who can sign in.
+
+    `email` is where mail goes, as it was written; `email_key` is who the person is (identity.email_key) and is unique,
+    so that Ann@example.com and ann@example.com are one person. A write that was based on an outdated reading of the
+    row fails with StaleDataError: that is what makes a reset link work once, however many requests race for it.
+    """
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    email: Mapped[str] = mapped_column(String(254))
+    email_key: Mapped[str] = mapped_column(String(320), unique=True)
+    password: Mapped[str | None] = mapped_column(String(255))
+    active: Mapped[bool] = mapped_column(default=True)
+    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Flask-Security's key of a person in its tokens; a new one makes every earlier token and session worthless.
+    fs_uniquifier: Mapped[str] = mapped_column(String(64), unique=True)
+    row_version: Mapped[int] = mapped_column()
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+    roles: Mapped[list[Role]] = relationship(secondary=user_roles, lazy="selectin")
+
+    __mapper_args__ = {"version_id_col": row_version}
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the person has shown that the address is theirs."""
+        return self.confirmed_at is not None
+
+    def __repr__(self) -> str:
+        return f"<User {self.id}>"
+
+
+class Account(Base):
+    """Who is billed: customer, subscription, wallet and product data hang on it.
+
+    Every user gets a personal one at sign-up (`personal_user_id`) and never hears the word.
+    """
+
+    __tablename__ = "accounts"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=new_public_id)
+    name: Mapped[str] = mapped_column(String(254))
+    stripe_customer_id: Mapped[str | None] = mapped_column(String(255), unique=True)
+    personal_user_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("users.id"), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+    def __repr__(self) -> str:
+        return f"<Account {self.public_id}>"
+
+
+class Membership(Base):
+    """A person's part in an account."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (
+        UniqueConstraint("account_id", "user_id"),
+        CheckConstraint("role IN ('owner', 'admin', 'member')", name="role"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"))
+    user_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"), index=True)
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+
+class UserSession(Base):
+    """One signed-in browser; the cookie carries a secret whose SHA-256 is `token_hash`, so that a row can be revoked."""
+
+    __tablename__ = "user_sessions"
+    __table_args__ = (
+        Index(None, "user_id", "revoked_at"),
+        Index(None, "expires_at"),
+        CheckConstraint("idle_expires_at <= expires_at", name="idle_ends_first"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id", ondelete="CASCADE"))
+    is_remembered: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+    last_seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    idle_expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    address: Mapped[str] = mapped_column(String(64), default="")
+    user_agent: Mapped[str] = mapped_column(String(255), default="")

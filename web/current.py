@@ -1,0 +1,22 @@
+"""Who is asking: the signed-in person's account."""
+
+from __future__ import annotations
+
+from flask import g
+from flask_login import current_user
+
+from accounts import people
+from accounts.models import Account
+from extensions import db
+
+
+def current_account() -> Account:
+    """Return the account that the signed-in person acts for; raise AccountNotFound when nobody is signed in.
+
+    It is read once per request, from the request's own session.
+    """
+    if not current_user.is_authenticated:
+        raise people.AccountNotFound("nobody is signed in")
+    if "current_account_id" not in g:
+        g.current_account_id = people.personal_account(db.session, current_user.id).id
+    return people.get_account(db.session, g.current_account_id)
