@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
+from web import filters
+
 
 def init_app(app: Flask) -> None:
     """Give the app everything that its pages share."""
+    filters.init_app(app)

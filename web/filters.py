@@ -1,0 +1,152 @@
+"""The words and figures of the pages: money, credits, days and shares, said the same way everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, current_app, request, url_for
+
+import clock
+from web import charts, navigation
+
+MINUS = "\N{MINUS SIGN}"
+SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "inr": "₹", "cad": "CA$", "aud": "A$"}
+# Currencies without a smaller unit, so that Stripe's amounts are whole: https://docs.stripe.com/currencies#zero-decimal
+ZERO_DECIMAL = {
+    *("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga"),
+    *("pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"),
+}
+THEMES = ("light", "dark")
+
+SUBSCRIPTION_WORDS = {
+    "trialing": ("Trial", "info"),
+    "active": ("Active", "positive"),
+    "past_due": ("Payment failed", "danger"),
+    "unpaid": ("Unpaid", "danger"),
+    "incomplete": ("Awaiting payment", "warning"),
+    "incomplete_expired": ("Not completed", "neutral"),
+    "paused": ("Paused", "warning"),
+    "canceled": ("Ended", "neutral"),
+}
+
+
+def init_app(app: Flask) -> None:
+    """Give every template these filters and globals; docs/interface.md lists them."""
+    filters: tuple[Callable[..., object], ...] = (
+        money, number, credits, signed, percent, day, short_day, weekday, moment, in_days, status_word, status_tone,
+    )  # fmt: skip
+    app.jinja_env.filters.update({f.__name__: f for f in filters})
+    app.jinja_env.globals.update(
+        asset=asset,
+        chart_bars=charts.bars,
+        chart_area=charts.area,
+        meter_segments=charts.segments,
+        navigation=navigation.main,
+        has_page=navigation.has_page,
+        settings=app.config["TOLLGATE"],
+        theme=theme,
+        today=today,
+    )
+    app.jinja_env.lstrip_blocks = True
+
+
+def money(amount_cents: int, currency: str = "usd", *, trim: bool = False) -> str:
+    """Say an amount in a currency's smallest unit: 2000, "usd" is "$20.00"; with trim whole amounts are "$20"."""
+    currency = currency.lower()
+    sign = MINUS if amount_cents < 0 else ""
+    whole, rest = divmod(abs(amount_cents), 1 if currency in ZERO_DECIMAL else 100)
+    figure = f"{whole:,}"
+    if currency not in ZERO_DECIMAL and not (trim and rest == 0):
+        figure += f".{rest:02d}"
+    symbol = SYMBOLS.get(currency)
+    return f"{sign}{symbol}{figure}" if symbol else f"{sign}{figure} {currency.upper()}"
+
+
+def number(value: int) -> str:
+    """Say a whole number with thousands separated: 2500 is "2,500"."""
+    return f"{MINUS if value < 0 else ''}{abs(value):,}"
+
+
+def credits(count: int) -> str:
+    """Say a number of credits: "1 credit", "2,500 credits"."""
+    return f"{number(count)} {'credit' if abs(count) == 1 else 'credits'}"
+
+
+def signed(value: int) -> str:
+    """Say a change with its direction: "+30", "-2" with a true minus, "0"."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def percent(part: float, whole: float) -> str:
+    """Say a share in whole percent; nothing of nothing is "0%"."""
+    return f"{round(100 * part / whole)}%" if whole else "0%"
+
+
+def day(value: date) -> str:
+    """Say a day in full: "21 December 2026"; instants are given in UTC."""
+    return f"{value.day} {value:%B %Y}"
+
+
+def short_day(value: date) -> str:
+    """Say a day of this year or the next in short: "21 Dec"."""
+    return f"{value.day} {value:%b}"
+
+
+def weekday(value: date) -> str:
+    """Say a near day as people plan it: "Monday 21 December"."""
+    return f"{value:%A} {value.day} {value:%B}"
+
+
+def moment(value: datetime) -> str:
+    """Say an instant: "21 December 2026, 14:05 UTC"."""
+    return f"{day(value)}, {value:%H:%M} UTC"
+
+
+def in_days(value: date) -> str:
+    """Say how far away a day is: "today", "tomorrow", "in 12 days", "3 days ago"."""
+    days = (_as_day(value) - today()).days
+    near = {0: "today", 1: "tomorrow", -1: "yesterday"}
+    if days in near:
+        return near[days]
+    return f"in {days} days" if days > 0 else f"{-days} days ago"
+
+
+def status_word(stripe_status: str) -> str:
+    """Say a subscription's Stripe status in a word for its owner."""
+    return SUBSCRIPTION_WORDS.get(stripe_status, (stripe_status.replace("_", " ").capitalize(), "neutral"))[0]
+
+
+def status_tone(stripe_status: str) -> str:
+    """Return the tone of the badge for a subscription's Stripe status."""
+    return SUBSCRIPTION_WORDS.get(stripe_status, ("", "neutral"))[1]
+
+
+def today() -> date:
+    """Return the present day in UTC."""
+    return clock.now().date()
+
+
+def theme() -> str:
+    """Return the theme that the visitor chose: "light", "dark", or "" to follow the device."""
+    chosen = request.cookies.get("theme", "")
+    return chosen if chosen in THEMES else ""
+
+
+def asset(filename: str) -> str:
+    """Return the address of a static file with a mark of its content, so that it may be cached for ever."""
+    path = Path(str(current_app.static_folder)) / filename
+    return url_for("static", filename=filename, v=_content_mark(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=256)
+def _content_mark(path: Path, changed_at: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+
+
+def _as_day(value: Any) -> date:
+    return value.date() if isinstance(value, datetime) else value
