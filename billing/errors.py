@@ -25,6 +25,22 @@ class AlreadySubscribed(BillingError):
         self.plan_key = plan_key
 
 
+class AlreadyPaid(BillingError):
+    """The subscription was paid a moment ago in another tab; the return page tells what came of it."""
+
+    status = 409
+
+    def __init__(self, stripe_session_id: str) -> None:
+        super().__init__(f"{stripe_session_id} has been paid")
+        self.stripe_session_id = stripe_session_id
+
+
+class CheckoutBusy(BillingError):
+    """Two checkouts of different plans were opened at the same moment; trying again sorts it out."""
+
+    status = 409
+
+
 class NoCustomer(BillingError):
     """The account has never bought anything, so Stripe has nothing to show for it."""
 

@@ -36,6 +36,7 @@ def init_app(app: Flask, config: Config, http_client: stripe.HTTPClient | None =
     stripe.enable_telemetry = False  # it would write into the home directory and send the platform's name
     stripe.set_app_info("tollgate", version="0.1.0")
     app.extensions["stripe"] = _client(config, http_client or stripe.RequestsClient(timeout=PATIENT), retries=2)
+    app.extensions["stripe.prices"] = {}
     app.extensions["stripe.quick"] = _client(config, http_client or stripe.RequestsClient(timeout=QUICK), retries=0)
 
 
@@ -153,12 +154,14 @@ def list_subscriptions(customer_id: str) -> list[Json]:
 
 
 def retrieve_invoice(invoice_id: str, *, quick: bool = False) -> Json:
-    """Fetch an invoice with its payments and all of its lines."""
+    """Fetch an invoice with its payments, all of its lines, and the whole price of each line."""
     expand = {"expand": ["payments.data.payment.payment_intent"]}
     invoice = call(lambda c: c.v1.invoices.retrieve(_present(invoice_id), cast(Any, expand)), quick=quick)
     if invoice["lines"]["has_more"]:
         lines = pages(lambda c: c.v1.invoices.line_items.list(invoice_id, {"limit": 100}))
         invoice["lines"] = {**invoice["lines"], "data": list(lines), "has_more": False}
+    for line in invoice["lines"]["data"]:
+        _put_price_into(line, quick=quick)
     return invoice
 
 
@@ -207,6 +210,14 @@ def create_portal_session(customer_id: str, *, return_url: str, configuration: s
     return call(lambda c: c.v1.billing_portal.sessions.create(cast(Any, params)))
 
 
+def retrieve_price(price_id: str, *, quick: bool = False) -> Json:
+    """Fetch a price, once per process: its amount, currency, interval and product never change."""
+    known: dict[str, Json] = current_app.extensions["stripe.prices"]
+    if price_id not in known:
+        known[price_id] = call(lambda c: c.v1.prices.retrieve(_present(price_id)), quick=quick)
+    return known[price_id]
+
+
 # How it is done ----------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +227,13 @@ def _client(config: Config, http_client: stripe.HTTPClient, *, retries: int) -> 
     return stripe.StripeClient(
         config.stripe_secret_key, max_network_retries=retries, http_client=http_client, **addresses
     )
+
+
+def _put_price_into(line: Json, *, quick: bool) -> None:
+    # A line names its price five levels deep and Stripe expands four, so it has to be asked for by itself.
+    details = (line.get("pricing") or {}).get("price_details") or {}
+    if isinstance(details.get("price"), str):
+        details["price"] = retrieve_price(details["price"], quick=quick)
 
 
 def _present(stripe_id: str) -> str:

@@ -1,0 +1,211 @@
+"""Start a hosted Checkout for something in the catalogue, and close what became of it.
+
+The steps: write down the intent under the account's lock; make sure of the customer; ask Stripe for a session under
+the intent's own key; write down its address. Killed between any two of them, the next click goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+import clock
+import database
+from accounts.models import Account
+from billing import access, catalog, customers, errors, gateway, prices, subscriptions
+from billing.models import CheckoutIntent
+
+Json = dict[str, Any]
+
+OPEN_FOR = timedelta(hours=1)
+# An open session this close to its end is not offered again: nobody could finish paying.
+TOO_LATE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a person is about to buy, as the order page and Stripe need to know it."""
+
+    price: catalog.Price
+    mode: str
+    trial_days: int
+
+
+def describe(session: Session, account_id: int, price_key: str) -> Offer:
+    """Return what a catalogue key stands for on this account; changes nothing.
+
+    Raises catalog.UnknownOffer for a key that is not sold, AlreadySubscribed when a live subscription exists and the
+    key is a plan's: that is a change of plan.
+    """
+    current = catalog.current()
+    offer, price = current.offer(price_key), current.price(price_key)
+    if isinstance(offer, catalog.Pack):
+        return Offer(price, "payment", 0)
+    if price.amount_cents == 0 or price.interval is None:
+        raise catalog.UnknownOffer(price_key)
+    live = access.subscription_of(session, account_id)
+    if live is not None:
+        raise errors.AlreadySubscribed(live.plan_key)
+    trial_days = 0 if subscriptions.has_used_trial(session, account_id) else offer.trial_days
+    return Offer(price, "subscription", trial_days)
+
+
+def start(account_id: int, price_key: str, *, base_url: str) -> str:
+    """Return the address of a hosted Checkout page for one catalogue key.
+
+    An open session for the same thing is offered again; an open session for another plan is closed first, so that two
+    tabs cannot buy two subscriptions. Raises what `describe` raises, AlreadyPaid when the subscription was paid a
+    moment ago in another tab, PriceMissing, and errors.StripeError.
+    """
+    for blocker in database.write(_blockers, account_id, price_key):
+        _expire(blocker)
+    intent = database.write(_open_intent, account_id, price_key)
+    if intent.stripe_session_id is not None:
+        if _is_still_open(intent):
+            return str(intent.url)
+        intent = database.write(_open_intent, account_id, price_key)
+    customer_id = customers.ensure(account_id)
+    params = _session_params(intent, customer_id, prices.stripe_price_id(intent.price_key), base_url)
+    answer = gateway.create_checkout_session(params, idempotency_key=f"checkout:{intent.public_id}")
+    database.write(_opened, intent.id, answer)
+    return str(answer["url"])
+
+
+def close(session: Session, stripe_session: Json) -> None:
+    """Write down that a session was completed or has expired; an unknown session changes nothing."""
+    if stripe_session["status"] == "open":
+        return
+    session.execute(
+        update(CheckoutIntent)
+        .where(CheckoutIntent.stripe_session_id == stripe_session["id"])
+        .values(status=stripe_session["status"])
+    )
+
+
+def find_intent(session: Session, account_id: int, stripe_session_id: str) -> CheckoutIntent | None:
+    """Find the account's own intent behind a session id; None for anybody else's."""
+    query = select(CheckoutIntent).where(
+        CheckoutIntent.stripe_session_id == stripe_session_id, CheckoutIntent.account_id == account_id
+    )
+    return session.scalars(query).first()
+
+
+def _blockers(session: Session, account_id: int, price_key: str) -> list[CheckoutIntent]:
+    """List the open subscription checkouts that must be closed at Stripe before this one may open."""
+    offer = _lock_and_describe(session, account_id, price_key)
+    if offer.mode == "payment":
+        return []
+    return [i for i in _running(session, account_id, offer) if not _is_reusable(i, offer)]
+
+
+def _open_intent(session: Session, account_id: int, price_key: str) -> CheckoutIntent:
+    """Return the running intent for the same thing, or write down a new one."""
+    offer = _lock_and_describe(session, account_id, price_key)
+    running = _running(session, account_id, offer)
+    reusable = [i for i in running if _is_reusable(i, offer)]
+    if reusable:
+        return reusable[-1]
+    if offer.mode == "subscription" and running:
+        raise errors.CheckoutBusy(price_key)
+    now = clock.now()
+    intent = CheckoutIntent(
+        public_id=secrets.token_hex(16),
+        account_id=account_id,
+        mode=offer.mode,
+        price_key=price_key,
+        trial_days=offer.trial_days,
+        status="creating",
+        created_at=now,
+        expires_at=(now + OPEN_FOR).replace(microsecond=0),
+    )
+    session.add(intent)
+    session.flush()
+    return intent
+
+
+def _lock_and_describe(session: Session, account_id: int, price_key: str) -> Offer:
+    session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
+    return describe(session, account_id, price_key)
+
+
+def _running(session: Session, account_id: int, offer: Offer) -> list[CheckoutIntent]:
+    query = select(CheckoutIntent).where(
+        CheckoutIntent.account_id == account_id,
+        CheckoutIntent.mode == offer.mode,
+        CheckoutIntent.status.in_(("creating", "open")),
+    )
+    return list(session.scalars(query.order_by(CheckoutIntent.id)))
+
+
+def _is_reusable(intent: CheckoutIntent, offer: Offer) -> bool:
+    is_same = intent.price_key == offer.price.key and intent.trial_days == offer.trial_days
+    return is_same and intent.expires_at > clock.now() + TOO_LATE
+
+
+def _expire(intent: CheckoutIntent) -> None:
+    if intent.stripe_session_id is None:
+        database.write(_set_status, intent.id, "failed")
+        return
+    try:
+        status = gateway.expire_checkout_session(intent.stripe_session_id)["status"]
+    except errors.StripeRefused:
+        # It was paid or ran out a moment ago: then the truth decides.
+        status = gateway.retrieve_checkout_session(intent.stripe_session_id)["status"]
+    database.write(_set_status, intent.id, status)
+    if status == "complete":
+        raise errors.AlreadyPaid(intent.stripe_session_id)
+
+
+def _is_still_open(intent: CheckoutIntent) -> bool:
+    """Ask Stripe before offering a session again: it may have been paid while its webhook is still under way."""
+    session_id = intent.stripe_session_id or ""
+    status = gateway.retrieve_checkout_session(session_id, quick=True)["status"]
+    if status == "open":
+        return True
+    database.write(_set_status, intent.id, status)
+    if status == "complete" and intent.mode == "subscription":
+        raise errors.AlreadyPaid(session_id)
+    return False
+
+
+def _set_status(session: Session, intent_id: int, status: str) -> None:
+    session.execute(update(CheckoutIntent).where(CheckoutIntent.id == intent_id).values(status=status))
+
+
+def _opened(session: Session, intent_id: int, stripe_session: Json) -> None:
+    session.execute(
+        update(CheckoutIntent)
+        .where(CheckoutIntent.id == intent_id)
+        .values(status=stripe_session["status"], stripe_session_id=stripe_session["id"], url=stripe_session["url"])
+    )
+
+
+def _session_params(intent: CheckoutIntent, customer_id: str, stripe_price_id: str, base_url: str) -> Json:
+    """Describe the session; deterministic for an intent, because its idempotency key must meet the same words again."""
+    metadata = {"intent": intent.public_id, "price_key": intent.price_key}
+    params: Json = {
+        "mode": intent.mode,
+        "customer": customer_id,
+        "client_reference_id": intent.public_id,
+        "line_items": [{"price": stripe_price_id, "quantity": 1}],
+        "success_url": f"{base_url}/billing/success?session_id={{CHECKOUT_SESSION_ID}}",
+        "cancel_url": f"{base_url}/pricing",
+        "expires_at": int(intent.expires_at.timestamp()),
+        "allow_promotion_codes": True,
+        "tax_id_collection": {"enabled": True},
+        "customer_update": {"name": "auto", "address": "auto"},  # tax ids of an existing customer need its name
+        "metadata": metadata,
+    }
+    # Stripe copies a session's metadata nowhere: what is made from it needs its own.
+    if intent.mode == "payment":
+        params["payment_intent_data"] = {"metadata": metadata}
+        return params
+    params["subscription_data"] = {"metadata": metadata}
+    if intent.trial_days:
+        params["subscription_data"]["trial_period_days"] = intent.trial_days
+    return params

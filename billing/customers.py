@@ -1,0 +1,47 @@
+"""One Stripe customer per account, for ever, however many tabs ask for it at once."""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+import database
+from accounts import people
+from accounts.models import Account
+from billing import gateway
+
+
+def ensure(account_id: int) -> str:
+    """Return the account's customer id at Stripe, creating the customer on first need.
+
+    The idempotency key makes Stripe answer parallel and repeated requests with the same customer, and the update
+    only fills an empty column; a customer is never adopted by e-mail address.
+    """
+    known, params, key = database.write(_described, account_id)
+    if known:
+        return known
+    customer = gateway.create_customer(params, idempotency_key=key)
+    return database.write(_keep, account_id, customer["id"])
+
+
+def _described(session: Session, account_id: int) -> tuple[str | None, dict[str, object], str]:
+    account = people.get_account(session, account_id)
+    email = people.owner_email(session, account_id)
+    params = {"email": email, "metadata": {"account": account.public_id}}
+    # The address is part of the key: Stripe refuses a key that comes back with other parameters.
+    digest = hashlib.sha256(email.encode()).hexdigest()[:16]
+    return account.stripe_customer_id, params, f"customer:{account.public_id}:{digest}"
+
+
+def _keep(session: Session, account_id: int, customer_id: str) -> str:
+    session.execute(
+        update(Account)
+        .where(Account.id == account_id, Account.stripe_customer_id.is_(None))
+        .values(stripe_customer_id=customer_id)
+    )
+    kept = people.get_account(session, account_id).stripe_customer_id
+    if kept is None:
+        raise LookupError(f"account {account_id} disappeared")
+    return kept

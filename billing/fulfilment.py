@@ -1,0 +1,203 @@
+"""Turn what was paid into credits: exactly once, by the keys of the payment itself."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+import database
+from billing import catalog, subscriptions, sync_queue
+from billing.errors import BillingError
+from billing.models import Payment, PlanGrant
+from billing.periods import add_months
+from billing.subscriptions import instant
+from ledger import granting
+
+Json = dict[str, Any]
+log = structlog.get_logger(__name__)
+
+
+class UnknownPurchase(BillingError):
+    """Somebody paid through our checkout for something that the catalogue does not list any more."""
+
+    status = 500
+
+
+def fulfil_session(session: Session, account_id: int, checkout_session: Json) -> None:
+    """Grant the packs of a Checkout session in payment mode, once it is paid; called again it changes nothing.
+
+    A session can be complete and not yet paid (bank debits): then nothing happens until Stripe says that it is.
+    """
+    if checkout_session["mode"] != "payment" or checkout_session["payment_status"] == "unpaid":
+        return
+    credits, names = _packs_in(checkout_session)
+    if credits == 0:
+        return
+    payment = _payment_intent(checkout_session)
+    charge_id = payment.get("latest_charge") if payment else None
+    source = f"charge:{charge_id}" if charge_id else f"session:{checkout_session['id']}"
+    granting.grant(
+        session, account_id, credits, kind="purchase", source=source, payment_ref=charge_id, note=f"Bought {names}"
+    )
+    if payment and charge_id:
+        _record(
+            session,
+            Payment(
+                account_id=account_id,
+                stripe_charge_id=charge_id,
+                stripe_payment_intent_id=payment["id"],
+                stripe_checkout_session_id=checkout_session["id"],
+                kind="pack",
+                description=names,
+                grant_source=source,
+                amount_cents=payment["amount_received"],
+                currency=payment["currency"],
+                paid_at=instant(payment["created"]),
+            ),
+        )
+
+
+def fulfil_invoice(session: Session, account_id: int, invoice: Json) -> None:
+    """Grant the plan credits that a paid invoice covers and record its payments; called again it changes nothing."""
+    if invoice["status"] != "paid":
+        return
+    line = _plan_line(invoice)
+    source = f"invoice:{invoice['id']}"
+    if line is not None:
+        _grant_period(session, account_id, invoice, line, source)
+    for paid in (invoice.get("payments") or {}).get("data", []):
+        _record_invoice_payment(session, account_id, invoice, paid, source if line is not None else None)
+
+
+def allowance_ends(plan_price: catalog.Price, starts_at: datetime, period_ends_at: datetime) -> datetime:
+    """Return when the credits of a period that starts now run out: yearly plans still grant monthly."""
+    return min(add_months(starts_at, 1), period_ends_at) if plan_price.interval == "year" else period_ends_at
+
+
+def expires_at(period_ends_at: datetime) -> datetime:
+    """Return when plan credits expire: some grace after their period, so that a late renewal punishes nobody."""
+    return period_ends_at + timedelta(hours=catalog.current().policies.plan_credit_grace_hours)
+
+
+def _grant_period(session: Session, account_id: int, invoice: Json, line: Json, source: str) -> None:
+    price_key, plan = _plan_of_line(line)
+    starts_at, ends_at = instant(line["period"]["start"]), instant(line["period"]["end"])
+    if plan is None or price_key is None or starts_at is None or ends_at is None or plan.credits == 0:
+        return
+    subscription_id = _subscription_of(invoice)
+    is_trial = line["amount"] == 0 and catalog.current().price(price_key).amount_cents > 0
+    # Stripe's line of an upgrade covers only the rest of the period: compare periods by where they end.
+    ends_at = allowance_ends(catalog.current().price(price_key), starts_at, ends_at)
+    already = _granted_in_period(session, subscription_id, ends_at, besides=source)
+    credits = max(0, plan.credits * (line.get("quantity") or 1) - already)
+    if credits == 0:
+        return
+    granted = granting.grant(
+        session,
+        account_id,
+        credits,
+        kind="trial" if is_trial else "plan",
+        source=source,
+        expires_at=expires_at(ends_at),
+        payment_ref=invoice["id"],
+        note=f"{plan.name} trial" if is_trial else f"{plan.name} plan",
+    )
+    if granted.created:
+        session.add(
+            PlanGrant(
+                account_id=account_id,
+                plan_key=plan.key,
+                stripe_subscription_id=subscription_id,
+                stripe_invoice_id=invoice["id"],
+                source=source,
+                credits=credits,
+                starts_at=starts_at,
+                ends_at=ends_at,
+            )
+        )
+        session.flush()
+
+
+def _granted_in_period(session: Session, subscription_id: str | None, ends_at: datetime, *, besides: str) -> int:
+    query = select(func.coalesce(func.sum(PlanGrant.credits), 0)).where(
+        PlanGrant.stripe_subscription_id == subscription_id, PlanGrant.ends_at == ends_at, PlanGrant.source != besides
+    )
+    return int(session.scalar(query) or 0)
+
+
+def _plan_line(invoice: Json) -> Json | None:
+    """Find the line that pays for a plan's period: of an upgrade's lines, the charge and not the credit."""
+    if _subscription_of(invoice) is None:
+        return None
+    lines = [line for line in invoice["lines"]["data"] if _plan_of_line(line)[1] is not None and line["amount"] >= 0]
+    return max(lines, key=lambda line: (line["period"]["end"], line["amount"]), default=None)
+
+
+def _plan_of_line(line: Json) -> tuple[str | None, catalog.Plan | None]:
+    if (line.get("parent") or {}).get("type") != "subscription_item_details":
+        return None, None
+    price = ((line.get("pricing") or {}).get("price_details") or {}).get("price")
+    price_key = subscriptions.price_key_of(price) if isinstance(price, dict) else None
+    offer = catalog.current().offer(price_key) if price_key else None
+    return price_key, offer if isinstance(offer, catalog.Plan) else None
+
+
+def _subscription_of(invoice: Json) -> str | None:
+    parent = invoice.get("parent") or {}
+    details = parent.get("subscription_details") or {}
+    found = details.get("subscription")
+    return found["id"] if isinstance(found, dict) else found
+
+
+def _packs_in(checkout_session: Json) -> tuple[int, str]:
+    credits, names = 0, []
+    for line in checkout_session["line_items"]["data"]:
+        price_key = subscriptions.price_key_of(line["price"])
+        offer = catalog.current().offer(price_key) if price_key else None
+        if isinstance(offer, catalog.Pack):
+            credits += offer.credits * line["quantity"]
+            names.append(offer.name)
+    if not names and checkout_session.get("client_reference_id"):
+        raise UnknownPurchase(f"{checkout_session['id']} paid for nothing that the catalogue lists")
+    return credits, ", ".join(names)
+
+
+def _payment_intent(checkout_session: Json) -> Json | None:
+    payment = checkout_session.get("payment_intent")
+    return payment if isinstance(payment, dict) else None
+
+
+def _record_invoice_payment(
+    session: Session, account_id: int, invoice: Json, invoice_payment: Json, source: str | None
+) -> None:
+    payment = invoice_payment["payment"].get("payment_intent")
+    if invoice_payment["status"] != "paid" or not isinstance(payment, dict) or not payment.get("latest_charge"):
+        return  # paid from the customer's balance or outside Stripe: no charge, so nothing to refund or dispute
+    _record(
+        session,
+        Payment(
+            account_id=account_id,
+            stripe_charge_id=payment["latest_charge"],
+            stripe_payment_intent_id=payment["id"],
+            stripe_invoice_id=invoice["id"],
+            kind="subscription",
+            description=invoice["lines"]["data"][0].get("description") or "Subscription",
+            grant_source=source,
+            amount_cents=invoice_payment["amount_paid"],
+            currency=payment["currency"],
+            paid_at=instant((invoice_payment.get("status_transitions") or {}).get("paid_at") or payment["created"]),
+        ),
+    )
+
+
+def _record(session: Session, payment: Payment) -> None:
+    """Store a payment once, and look at its charge afterwards: a refund may have come before the payment's event."""
+    values = {c.key: getattr(payment, c.key) for c in Payment.__table__.columns if getattr(payment, c.key) is not None}
+    insert = database.insert(session, Payment).values(values).on_conflict_do_nothing(index_elements=["stripe_charge_id"])
+    is_new = session.execute(insert.returning(Payment.id)).scalar_one_or_none() is not None
+    if is_new:
+        sync_queue.mark_dirty(session, "charge", payment.stripe_charge_id)

@@ -1,0 +1,96 @@
+"""What has become of a checkout: the truth for the page that people return to."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+import database
+from billing import access, catalog, errors, sync
+from billing.models import CheckoutIntent, StripeObject
+
+BUDGET_SECONDS = 5.0
+
+
+class State(StrEnum):
+    """How far a checkout has come."""
+
+    PAID = "paid"
+    CONFIRMING = "confirming"
+    UNPAID = "unpaid"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the return page says: exactly one of `plan` and `pack` is set."""
+
+    state: State
+    plan: catalog.Plan | None
+    pack: catalog.Pack | None
+    trial_days: int
+    renews_at: datetime | None
+
+
+def bring_in_line(stripe_session_id: str) -> bool:
+    """Sync a checkout session and what it made, as the worker would; return False when Stripe was too slow.
+
+    What did not succeed within about 5 s stays dirty, and the worker goes on with it.
+    """
+    started = time.monotonic()
+    try:
+        sync.run_now("checkout_session", stripe_session_id)
+        for kind, object_id in database.write(_made_by, stripe_session_id):
+            if time.monotonic() - started > BUDGET_SECONDS:
+                return False
+            sync.run_now(kind, object_id)
+    except errors.BillingError:
+        return False
+    return True
+
+
+def of(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> Outcome:
+    """Return what has become of an intent; without a fresh look at Stripe nothing is said to have failed."""
+    thing = catalog.current().offer(intent.price_key)
+    subscription = access.subscription_of(session, intent.account_id) if intent.mode == "subscription" else None
+    return Outcome(
+        state=_state(session, intent, is_fresh=is_fresh),
+        plan=thing if isinstance(thing, catalog.Plan) else None,
+        pack=thing if isinstance(thing, catalog.Pack) else None,
+        trial_days=intent.trial_days,
+        renews_at=subscription.period_ends_at if subscription else None,
+    )
+
+
+def _state(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> State:
+    if intent.status == "complete":
+        return State.PAID if _is_settled(session, intent) else State.CONFIRMING
+    if not is_fresh:
+        return State.CONFIRMING
+    return State.EXPIRED if intent.status in {"expired", "failed"} else State.UNPAID
+
+
+def _is_settled(session: Session, intent: CheckoutIntent) -> bool:
+    stripe_session = _mirrored(session, intent.stripe_session_id or "")
+    if stripe_session is None or stripe_session["payment_status"] == "unpaid":
+        return False
+    if intent.mode == "payment":
+        return True
+    return not access.plan_of(session, intent.account_id).is_free
+
+
+def _made_by(session: Session, stripe_session_id: str) -> list[tuple[str, str]]:
+    stripe_session = _mirrored(session, stripe_session_id) or {}
+    named = [(kind, stripe_session.get(kind)) for kind in ("subscription", "invoice")]
+    return [(kind, value["id"] if isinstance(value, dict) else value) for kind, value in named if value]
+
+
+def _mirrored(session: Session, stripe_session_id: str) -> dict[str, Any] | None:
+    row = session.get(StripeObject, ("checkout_session", stripe_session_id))
+    return None if row is None else json.loads(row.body)

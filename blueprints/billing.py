@@ -1,0 +1,126 @@
+"""Paying: the order page, the way to Stripe's pages and back, and what the account has paid for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
+from sqlalchemy import select
+from werkzeug.wrappers import Response
+
+from billing import access, catalog, checkout, errors, gateway, outcomes, subscriptions, sync
+from billing.models import Payment, Subscription
+from config import Config
+from extensions import db, limiter
+from ledger import statement
+from web import gates
+from web.current import current_account
+
+bp = Blueprint("billing", __name__)
+
+
+@bp.get("/billing")
+@gates.requires()
+def index() -> str:
+    """Show the plan in words, the way to the portal, and the payments."""
+    account_id = current_account().id
+    session = db.session()
+    subscription = subscriptions.latest(session, account_id)
+    payments = session.scalars(
+        select(Payment).where(Payment.account_id == account_id).order_by(Payment.paid_at.desc()).limit(50)
+    ).all()
+    return render_template(
+        "billing/index.html",
+        subscription=subscription,
+        price=_price_of(subscription),
+        plan=access.plan_of(session, account_id),
+        balance=statement.balance(session, account_id),
+        payments=payments,
+        has_customer=current_account().stripe_customer_id is not None,
+    )
+
+
+@bp.get("/pricing/checkout/<price_key>")
+@gates.requires()
+def order(price_key: str) -> str | Response:
+    """Show what is about to be bought, and one button: where people land who had to sign up first."""
+    try:
+        offer = checkout.describe(db.session(), current_account().id, price_key)
+    except errors.AlreadySubscribed:
+        return redirect(url_for("billing.index"))
+    return render_template("billing/order.html", offer=offer, thing=catalog.current().offer(price_key))
+
+
+@bp.post("/pricing/checkout/<price_key>")
+@gates.public
+@limiter.limit("30 per hour; 6 per minute")
+def start_checkout(price_key: str) -> Response:
+    """Send the person to Stripe's Checkout for a catalogue key; whoever is not signed in signs up first."""
+    catalog.current().price(price_key)
+    account = current_account(required=False)
+    if account is None:
+        return redirect(url_for("security.register", next=url_for("billing.order", price_key=price_key)), 303)
+    try:
+        url = checkout.start(account.id, price_key, base_url=_config().app_base_url)
+    except errors.AlreadySubscribed:
+        return redirect(url_for("billing.index"), 303)
+    except errors.AlreadyPaid as paid:
+        return redirect(url_for("billing.success", session_id=paid.stripe_session_id), 303)
+    return redirect(url, 303)
+
+
+@bp.get("/billing/success")
+@gates.requires()
+@limiter.limit("60 per minute")
+def success() -> str:
+    """Tell the truth about a checkout of one's own: paid, being confirmed, not paid.
+
+    It asks Stripe the same way as the worker does and grants nothing by itself, so that opening it again, or by
+    somebody else, changes nothing.
+    """
+    account_id = current_account().id
+    session_id = request.args.get("session_id", "")
+    intent = checkout.find_intent(db.session(), account_id, session_id)
+    if intent is None:
+        abort(404)
+    is_fresh = outcomes.bring_in_line(session_id)
+    db.session.refresh(intent)
+    return render_template(
+        "billing/success.html",
+        outcome=outcomes.of(db.session(), intent, is_fresh=is_fresh),
+        balance=statement.balance(db.session(), account_id),
+    )
+
+
+@bp.post("/billing/portal")
+@gates.requires()
+@limiter.limit("30 per hour")
+def portal() -> Response:
+    """Send the person to Stripe's Customer Portal."""
+    customer_id = current_account().stripe_customer_id
+    if customer_id is None:
+        raise errors.NoCustomer
+    back = f"{_config().app_base_url}{url_for('billing.portal_return')}"
+    return redirect(gateway.create_portal_session(customer_id, return_url=back)["url"], 303)
+
+
+@bp.get("/billing/portal/return")
+@gates.requires()
+def portal_return() -> Response:
+    """Look at the subscription again, because a portal visit may have changed it, and go on to the billing page."""
+    subscription = access.subscription_of(db.session(), current_account().id)
+    if subscription is not None:
+        with suppress(errors.BillingError):  # the worker goes on with it
+            sync.run_now("subscription", subscription.stripe_id)
+    return redirect(url_for("billing.index"))
+
+
+def _price_of(subscription: Subscription | None) -> catalog.Price | None:
+    if subscription is None or subscription.price_key is None:
+        return None
+    return catalog.current().price(subscription.price_key)
+
+
+def _config() -> Config:
+    config: Config = current_app.config["TOLLGATE"]
+    return config

@@ -1,0 +1,85 @@
+"""The worker's heartbeat: keep in line with Stripe, send mail, let credits expire, grant the months that are due."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+from flask import Flask
+
+import database
+from billing import allowances, poller, sync
+from extensions import db
+from ledger import expiry, holds
+from mail import outbox
+
+log = structlog.get_logger(__name__)
+
+IDLE_SECONDS = 0.25
+
+
+@dataclass
+class Chore:
+    """Something done again and again: `run` returns how much it did, and `every` seconds pass after it found nothing."""
+
+    name: str
+    run: Callable[[], int]
+    every: float
+    due_at: float = field(default=0.0)
+
+
+def chores() -> list[Chore]:
+    """Return what the worker does, most urgent first."""
+    return [
+        Chore("sync", lambda: sync.drain(limit=50), every=0),
+        Chore("mail", lambda: outbox.send_due(20), every=1),
+        Chore("poll", poller.poll, every=25),
+        Chore("holds", lambda: database.write(holds.sweep, limit=200), every=30),
+        Chore("expiry", lambda: database.write(expiry.sweep, limit=200), every=60),
+        Chore("allowances", grant_due_allowances, every=60),
+    ]
+
+
+def grant_due_allowances() -> int:
+    """Grant every monthly allowance that is due, one account and transaction at a time; return how many."""
+    accounts = database.write(allowances.due_accounts)
+    return sum(database.write(allowances.grant_due, account_id) for account_id in accounts)
+
+
+def run_once() -> int:
+    """Do every chore once and return how much was done; for tests, the command line and small deployments."""
+    return sum(_run(chore) for chore in chores())
+
+
+def run_forever(app: Flask, stop: threading.Event) -> None:
+    """Work until `stop` is set; a chore that fails is logged and tried again, and never stops the others."""
+    todo = chores()
+    log.info("worker started", chores=[c.name for c in todo])
+    while not stop.is_set():
+        with app.app_context():
+            done = sum(_run(chore) for chore in todo if time.monotonic() >= chore.due_at)
+        if not done:
+            stop.wait(IDLE_SECONDS)
+    log.info("worker stopped")
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Let SIGTERM and SIGINT end the worker after the chore at hand."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+
+def _run(chore: Chore) -> int:
+    try:
+        done = chore.run()
+    except Exception:
+        log.exception("chore failed", chore=chore.name)
+        done = 0
+    finally:
+        db.session.remove()
+    chore.due_at = time.monotonic() + (0 if done else chore.every)
+    return done
