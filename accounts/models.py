@@ -111,7 +111,7 @@ class Membership(Base):
 
 
 class UserSession(Base):
-    """One signed-in browser; the cookie carries a secret whose SHA-256 is `token_hash`, so that a row can be revoked."""
+    """One signed-in browser, which can be revoked; its cookie carries the secret whose SHA-256 is `token_hash`."""
 
     __tablename__ = "user_sessions"
     __table_args__ = (
