@@ -34,13 +34,18 @@ SUBSCRIPTION_WORDS = {
     "canceled": ("Ended", "neutral"),
 }
 
+SOURCE_WORDS = {
+    "plan": "Plan credits",
+    "purchase": "Bought credits",
+    "trial": "Trial credits",
+    "promo": "Promotional credits",
+    "adjust": "Credits from support",
+}
+
 
 def init_app(app: Flask) -> None:
     """Give every template these filters and globals; docs/interface.md lists them."""
-    filters: tuple[Callable[..., object], ...] = (
-        money, number, credits, signed, percent, day, short_day, weekday, moment, in_days, status_word, status_tone,
-    )  # fmt: skip
-    app.jinja_env.filters.update({f.__name__: f for f in filters})
+    app.jinja_env.filters.update({f.__name__: f for f in FILTERS})
     app.jinja_env.globals.update(
         asset=asset,
         chart_bars=charts.bars,
@@ -65,6 +70,13 @@ def money(amount_cents: int, currency: str = "usd", *, trim: bool = False) -> st
         figure += f".{rest:02d}"
     symbol = SYMBOLS.get(currency)
     return f"{sign}{symbol}{figure}" if symbol else f"{sign}{figure} {currency.upper()}"
+
+
+def per_unit(cents: float, currency: str = "usd") -> str:
+    """Say the price of one of many, where a fraction of a cent may matter: "$0.67", "$0.0235"."""
+    if currency.lower() in ZERO_DECIMAL or cents >= 1:
+        return money(round(cents), currency)
+    return f"{SYMBOLS.get(currency.lower(), '')}{cents / 100:.4f}".rstrip("0")
 
 
 def number(value: int) -> str:
@@ -116,6 +128,23 @@ def in_days(value: date) -> str:
     return f"in {days} days" if days > 0 else f"{-days} days ago"
 
 
+def ago(value: datetime) -> str:
+    """Say how long ago an instant was, down to the minute: "just now", "5 minutes ago", "3 days ago", then the day."""
+    seconds = (clock.now() - value).total_seconds()
+    if seconds < 0:
+        return in_days(value)
+    for limit, length, unit in ((60, 1, ""), (3600, 60, "minute"), (86400, 3600, "hour"), (14 * 86400, 86400, "day")):
+        if seconds < limit:
+            count = int(seconds // length)
+            return f"{count} {unit}{'' if count == 1 else 's'} ago" if unit else "just now"
+    return day(value)
+
+
+def source_word(kind: str) -> str:
+    """Name where credits came from: "plan" is "Plan credits"."""
+    return SOURCE_WORDS.get(kind, f"{kind.capitalize()} credits")
+
+
 def status_word(stripe_status: str) -> str:
     """Say a subscription's Stripe status in a word for its owner."""
     return SUBSCRIPTION_WORDS.get(stripe_status, (stripe_status.replace("_", " ").capitalize(), "neutral"))[0]
@@ -150,3 +179,10 @@ def _content_mark(path: Path, changed_at: int) -> str:
 
 def _as_day(value: Any) -> date:
     return value.date() if isinstance(value, datetime) else value
+
+
+FILTERS: tuple[Callable[..., object], ...] = (
+    *(money, per_unit, number, credits, signed, percent),
+    *(day, short_day, weekday, moment, in_days, ago),
+    *(status_word, status_tone, source_word),
+)
