@@ -90,3 +90,26 @@ class CardDeclined(StripeRefused):
     def __init__(self, message: str, *, user_message: str, code: str | None, request_id: str | None) -> None:
         super().__init__(message, code=code, request_id=request_id)
         self.user_message = user_message
+
+
+class PlanRequired(BillingError):
+    """The account's plan does not hold this; `plans` are the keys of those that do, none when nothing sold does."""
+
+    status = 402
+
+    def __init__(self, plans: tuple[str, ...], *, feature: str | None = None) -> None:
+        super().__init__(f"{feature or 'this'} comes with {', '.join(plans) or 'no plan'}")
+        self.plans = plans
+        self.feature = feature
+
+
+class LimitReached(BillingError):
+    """The plan's limit is used up: `used` of `allowed`."""
+
+    status = 402
+
+    def __init__(self, limit: str, *, used: int, allowed: int) -> None:
+        super().__init__(f"{used} of {allowed} {limit} are used")
+        self.limit = limit
+        self.used = used
+        self.allowed = allowed
