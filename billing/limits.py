@@ -18,7 +18,7 @@ _counters: dict[str, Counter] = {}
 
 
 def counts(limit: str) -> Callable[[Counter], Counter]:
-    """Name the function that counts what a limit limits: `@limits.counts("projects")` on `count(session, account_id)`."""
+    """Name the function that counts for a limit: `@limits.counts("projects")` on `count(session, account_id)`."""
 
     def register(counter: Counter) -> Counter:
         _counters[limit] = counter

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
+from billing.catalog import Catalog, Plan
 from flask import Flask, Request, current_app, g, request
 from flask_login import current_user
 
 from billing import access, catalog, limits
-from billing.catalog import Catalog, Plan
 from billing.errors import LimitReached, PlanRequired
 from extensions import db
 from ledger import statement
