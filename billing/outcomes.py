@@ -32,6 +32,7 @@ class Outcome:
     """What the return page says: exactly one of `plan` and `pack` is set."""
 
     state: State
+    price_key: str
     plan: catalog.Plan | None
     pack: catalog.Pack | None
     trial_days: int
@@ -61,6 +62,7 @@ def of(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> Outcome:
     subscription = access.subscription_of(session, intent.account_id) if intent.mode == "subscription" else None
     return Outcome(
         state=_state(session, intent, is_fresh=is_fresh),
+        price_key=intent.price_key,
         plan=thing if isinstance(thing, catalog.Plan) else None,
         pack=thing if isinstance(thing, catalog.Pack) else None,
         trial_days=intent.trial_days,

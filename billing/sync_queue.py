@@ -110,7 +110,7 @@ def complete(session: Session, claim: Claim) -> None:
     )
 
 
-def fail(session: Session, claim: Claim, error: str, *) -> bool:
+def fail(session: Session, claim: Claim, error: str) -> bool:
     """Put a task back with growing waits, or give it up; return whether it is dead now.
 
     A dead task stays visible and lives again with the next event or `flask webhooks replay`.

@@ -13,7 +13,7 @@ from billing.models import Payment, Subscription
 from config import Config
 from extensions import db, limiter
 from ledger import statement
-from web import gates
+from web import filters, gates
 from web.current import current_account
 
 bp = Blueprint("billing", __name__)
@@ -33,6 +33,7 @@ def index() -> str:
         "billing/index.html",
         subscription=subscription,
         price=_price_of(subscription),
+        sentence=_in_words(subscription),
         plan=access.plan_of(session, account_id),
         balance=statement.balance(session, account_id),
         payments=payments,
@@ -113,6 +114,21 @@ def portal_return() -> Response:
         with suppress(errors.BillingError):  # the worker goes on with it
             sync.run_now("subscription", subscription.stripe_id)
     return redirect(url_for("billing.index"))
+
+
+def _in_words(subscription: Subscription | None) -> str:
+    """Say the subscription in one sentence, such as "Pro, monthly, renews on 21 December 2026 for $30.00."."""
+    price = _price_of(subscription)
+    if subscription is None or price is None or not subscription.is_primary:
+        return "You are on the free plan."
+    name = catalog.current().offer(price.key).name
+    rhythm = {"month": "monthly", "year": "yearly"}.get(price.interval or "", "")
+    if subscription.cancels_at:
+        return f"{name}, {rhythm}, ends on {filters.day(subscription.cancels_at)}."
+    if subscription.period_ends_at is None:
+        return f"{name}, {rhythm}."
+    amount = filters.money(price.amount_cents * subscription.quantity, price.currency)
+    return f"{name}, {rhythm}, renews on {filters.day(subscription.period_ends_at)} for {amount}."
 
 
 def _price_of(subscription: Subscription | None) -> catalog.Price | None:
