@@ -62,7 +62,7 @@ class User(Base, UserMixin):
     row_version: Mapped[int] = mapped_column()
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
 
-    roles: Mapped[list[Role]] = relationship(secondary=user_roles, lazy="selectin")
+    roles: Mapped[list[Role]] = relationship(secondary=user_roles, lazy="selectin")  # type: ignore[assignment]
 
     __mapper_args__ = {"version_id_col": row_version}
 
@@ -131,3 +131,26 @@ class UserSession(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     address: Mapped[str] = mapped_column(String(64), default="")
     user_agent: Mapped[str] = mapped_column(String(255), default="")
+
+
+class Signup(Base):
+    """A wish to become a user that waits for the address to be confirmed; several may wait for one address.
+
+    Nothing of a user exists until then, so an address cannot be taken hostage, and registering a known address and a
+    new one are the same work. `browser_hash` belongs to the browser that asked: there the mailed link is enough, in
+    any other the password is asked for, so that nobody can be talked into confirming a stranger's sign-up.
+    """
+
+    __tablename__ = "signups"
+    __table_args__ = (Index(None, "email_key", "created_at"), Index(None, "expires_at"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=new_public_id)
+    email: Mapped[str] = mapped_column(String(254))
+    email_key: Mapped[str] = mapped_column(String(320))
+    password: Mapped[str] = mapped_column(String(255))
+    browser_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    next_path: Mapped[str] = mapped_column(String(2000), default="")
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
+from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from accounts import sessions
 from accounts.identity import email_key
 from accounts.models import OWNER, Account, Membership, User
 
@@ -19,6 +23,10 @@ class AccountNotFound(LookupError):
     """No account answers to this id."""
 
 
+class AddressTaken(Exception):
+    """Somebody has this address already, perhaps in another spelling."""
+
+
 def after_account_created(hook: AccountHook) -> None:
     """Call `hook(session, account_id)` in the transaction that makes an account; an exception undoes the sign-up.
 
@@ -26,6 +34,48 @@ def after_account_created(hook: AccountHook) -> None:
     """
     if hook not in _account_hooks:
         _account_hooks.append(hook)
+
+
+def create_user(
+    session: Session, *, email: str, password_hash: str | None, confirmed_at: datetime | None = None
+) -> User:
+    """Make a person and, in the same transaction, their personal account; raise AddressTaken.
+
+    `password_hash` comes from passwords.hashed, which is slow: make it before the transaction.
+    """
+    if find_user(session, email) is not None:
+        raise AddressTaken(email)
+    user = User(
+        email=email,
+        email_key=email_key(email),
+        password=password_hash,
+        confirmed_at=confirmed_at,
+        fs_uniquifier=new_uniquifier(),
+    )
+    try:
+        with session.begin_nested():
+            session.add(user)
+    except IntegrityError as error:
+        # Two sign-ups of one address, confirmed in the same moment: the second finds the first only here.
+        raise AddressTaken(email) from error
+    create_personal_account(session, user)
+    return user
+
+
+def set_password(session: Session, user: User, password_hash: str) -> None:
+    """Change a password and end every session and every reset link of the person.
+
+    Raises StaleDataError when the person's row was changed since it was read.
+    """
+    user.password = password_hash
+    user.fs_uniquifier = new_uniquifier()
+    sessions.revoke_all(session, user.id)
+    session.flush()
+
+
+def new_uniquifier() -> str:
+    """Return the random key that Flask-Security's tokens are bound to."""
+    return secrets.token_hex(32)
 
 
 def create_personal_account(session: Session, user: User) -> Account:
@@ -73,6 +123,21 @@ def find_account_of_customer(session: Session, stripe_customer_id: str) -> Accou
 def find_user(session: Session, email: str) -> User | None:
     """Return the person behind an address, however it is spelled (identity.email_key)."""
     return session.scalar(select(User).where(User.email_key == email_key(email)))
+
+
+def store_rehash(session: Session, user_id: int, password_hash: str) -> None:
+    """Store the same password under today's hash settings; sessions and links stay as they are."""
+    session.get_one(User, user_id, with_for_update=True).password = password_hash
+
+
+def is_uniquifier(session: Session, uniquifier: str) -> bool:
+    """Tell whether a reset link made for this key can still be used."""
+    return session.scalar(select(User.id).where(User.fs_uniquifier == uniquifier, User.active)) is not None
+
+
+def find_user_by_uniquifier(session: Session, uniquifier: str) -> User | None:
+    """Return the person a reset link was made for, and lock the row until the transaction ends."""
+    return session.scalar(select(User).where(User.fs_uniquifier == uniquifier).with_for_update())
 
 
 def owner_email(session: Session, account_id: int) -> str:

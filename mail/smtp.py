@@ -90,7 +90,7 @@ class Mailer:
             port = self._url.port or (SUBMISSION_PORT if self._url.username else SMTP_PORT)
             connection = smtplib.SMTP(host, port, timeout=TIMEOUT_SECONDS)
             connection.ehlo()
-            # A password never travels in the clear: with credentials STARTTLS is a must, otherwise it is used if offered.
+            # A password never travels in the clear: with credentials STARTTLS is a must, else it is used if offered.
             if self._url.username or connection.has_extn("starttls"):
                 connection.starttls(context=ssl.create_default_context())
         if self._url.username:

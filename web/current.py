@@ -18,5 +18,5 @@ def current_account() -> Account:
     if not current_user.is_authenticated:
         raise people.AccountNotFound("nobody is signed in")
     if "current_account_id" not in g:
-        g.current_account_id = people.personal_account(db.session, current_user.id).id
-    return people.get_account(db.session, g.current_account_id)
+        g.current_account_id = people.personal_account(db.session(), current_user.id).id
+    return people.get_account(db.session(), g.current_account_id)

@@ -1,0 +1,115 @@
+"""Signed-in browsers as rows, so that a copied cookie is worthless once its row is revoked or too old."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import secrets
+from datetime import timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+import clock
+from accounts.models import User, UserSession
+
+IDLE = timedelta(hours=12)
+LIFETIME = timedelta(days=14)
+REMEMBERED_IDLE = timedelta(days=14)
+REMEMBERED_LIFETIME = timedelta(days=30)
+# How stale last_seen_at may be: it bounds what a busy browser writes.
+TOUCH_EVERY = timedelta(minutes=10)
+KEEP_ENDED = timedelta(days=30)
+
+
+def start(session: Session, user_id: int, *, is_remembered: bool, address: str = "", user_agent: str = "") -> str:
+    """Open a session and return its secret, which is stored nowhere but in the browser."""
+    now = clock.now()
+    token = secrets.token_urlsafe(32)
+    session.add(
+        UserSession(
+            token_hash=hash_of(token),
+            user_id=user_id,
+            is_remembered=is_remembered,
+            last_seen_at=now,
+            idle_expires_at=now + (REMEMBERED_IDLE if is_remembered else IDLE),
+            expires_at=now + (REMEMBERED_LIFETIME if is_remembered else LIFETIME),
+            address=network_of(address),
+            user_agent=user_agent[:255],
+        )
+    )
+    return token
+
+
+def find(session: Session, token: str) -> tuple[UserSession, User] | None:
+    """Return the live session behind a secret and its person; None when it ended or the person was disabled."""
+    now = clock.now()
+    live = (
+        select(UserSession, User)
+        .join(User, User.id == UserSession.user_id)
+        .where(UserSession.token_hash == hash_of(token), UserSession.revoked_at.is_(None))
+        .where(UserSession.idle_expires_at > now, UserSession.expires_at > now, User.active)
+    )
+    row = session.execute(live).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def needs_touch(row: UserSession) -> bool:
+    """Tell whether the session was last seen so long ago that it should be noted."""
+    return clock.now() - row.last_seen_at >= TOUCH_EVERY
+
+
+def touch(session: Session, session_id: int) -> None:
+    """Note that the browser was here now, which postpones the idle end but never the absolute one."""
+    row = session.get(UserSession, session_id)
+    if row is None or row.revoked_at is not None:
+        return
+    row.last_seen_at = clock.now()
+    idle = REMEMBERED_IDLE if row.is_remembered else IDLE
+    row.idle_expires_at = min(row.last_seen_at + idle, row.expires_at)
+
+
+def revoke(session: Session, session_id: int) -> None:
+    """End one session."""
+    ended = update(UserSession).where(UserSession.id == session_id, UserSession.revoked_at.is_(None))
+    session.execute(ended.values(revoked_at=clock.now()))
+
+
+def revoke_all(session: Session, user_id: int, *, except_id: int | None = None) -> None:
+    """End every session of a person, or all but one."""
+    ended = update(UserSession).where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None))
+    if except_id is not None:
+        ended = ended.where(UserSession.id != except_id)
+    session.execute(ended.values(revoked_at=clock.now()))
+
+
+def live(session: Session, user_id: int) -> list[UserSession]:
+    """Return the person's live sessions, the last used first."""
+    now = clock.now()
+    rows = (
+        select(UserSession)
+        .where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None))
+        .where(UserSession.idle_expires_at > now, UserSession.expires_at > now)
+        .order_by(UserSession.last_seen_at.desc())
+    )
+    return list(session.scalars(rows))
+
+
+def sweep(session: Session) -> None:
+    """Forget sessions that ended long ago."""
+    session.execute(delete(UserSession).where(UserSession.expires_at < clock.now() - KEEP_ENDED))
+
+
+def hash_of(token: str) -> str:
+    """Return how a secret of 256 random bits is stored; it is random, so a fast hash is safe."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def network_of(address: str) -> str:
+    """Return the network an address is in (/24 or /48): enough to recognise a place, too little to track a person."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    prefix = 24 if parsed.version == 4 else 48
+    return str(ipaddress.ip_network(f"{parsed}/{prefix}", strict=False))
