@@ -91,8 +91,26 @@ def upgrade():
     )
     op.create_index("ix_user_sessions_user_id_revoked_at", "user_sessions", ["user_id", "revoked_at"])
     op.create_index("ix_user_sessions_expires_at", "user_sessions", ["expires_at"])
+    op.create_table(
+        "signups",
+        sa.Column("id", database.BigId, nullable=False),
+        sa.Column("public_id", sa.String(32), nullable=False),
+        sa.Column("email", sa.String(254), nullable=False),
+        sa.Column("email_key", sa.String(320), nullable=False),
+        sa.Column("password", sa.String(255), nullable=False),
+        sa.Column("browser_hash", sa.String(64), nullable=False),
+        sa.Column("next_path", sa.String(2000), nullable=False),
+        sa.Column("created_at", database.UtcDateTime(), nullable=False),
+        sa.Column("expires_at", database.UtcDateTime(), nullable=False),
+        sa.Column("confirmed_at", database.UtcDateTime()),
+        sa.PrimaryKeyConstraint("id", name="pk_signups"),
+        sa.UniqueConstraint("public_id", name="uq_signups_public_id"),
+        sa.UniqueConstraint("browser_hash", name="uq_signups_browser_hash"),
+    )
+    op.create_index("ix_signups_email_key_created_at", "signups", ["email_key", "created_at"])
+    op.create_index("ix_signups_expires_at", "signups", ["expires_at"])
 
 
 def downgrade():
-    for table in ("user_sessions", "memberships", "accounts", "user_roles", "users", "roles"):
+    for table in ("signups", "user_sessions", "memberships", "accounts", "user_roles", "users", "roles"):
         op.drop_table(table)
