@@ -13,6 +13,7 @@ from wtforms import BooleanField, EmailField, PasswordField, RadioField, SelectF
 from wtforms.validators import Email, InputRequired, Length
 
 import clock
+from web import gates
 
 bp = Blueprint("gallery", __name__, url_prefix="/dev")
 
@@ -33,6 +34,7 @@ class SampleForm(FlaskForm):
 
 
 @bp.get("/gallery")
+@gates.public
 def index() -> str:
     """Show the components."""
     now = clock.now()
