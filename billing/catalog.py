@@ -1,0 +1,347 @@
+"""What is sold, read from one TOML file into frozen objects; docs/catalogue.md explains every key.
+
+Nothing here talks to Stripe: billing/stripe_catalog.py makes Stripe sell the same, and a price is found there by its
+lookup key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, TypeVar, cast
+
+from flask import Flask, current_app
+
+from billing import catalog_file
+from billing.errors import BillingError
+from config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = {
+    "cv": ROOT / "catalog.toml",
+    "ai": ROOT / "catalogs" / "ai.toml",
+    "projects": ROOT / "catalogs" / "projects.toml",
+}
+
+Interval = Literal["month", "year"]
+INTERVAL_WORDS: dict[str, Interval] = {"monthly": "month", "yearly": "year"}
+
+
+T = TypeVar("T", "Plan", "Pack", "Feature", "Price")
+
+
+class CatalogError(Exception):
+    """The catalogue cannot be used; the message names the file and the key of every problem."""
+
+    def __init__(self, where: str, problems: list[str]) -> None:
+        super().__init__("\n".join(f"{where}: {problem}" for problem in problems))
+        self.problems = problems
+
+
+class UnknownOffer(BillingError):
+    """Nothing with this key is sold."""
+
+    status = 404
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"nothing called {key!r} is sold")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Price:
+    """An amount for something: `amount_cents` of `currency`, once or per `interval`.
+
+    A metered price charges `cents_per_unit` for each unit that a meter counts, and its `amount_cents` is 0.
+    """
+
+    key: str
+    lookup_key: str
+    amount_cents: int
+    currency: str
+    interval: Interval | None = None
+    meter: str | None = None
+    cents_per_unit: Decimal | None = None
+
+    @property
+    def is_metered(self) -> bool:
+        return self.meter is not None
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that a plan opens."""
+
+    key: str
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Something that is counted and billed by use, beyond what a plan includes."""
+
+    key: str
+    name: str
+    event_name: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A subscription: `credits` a month, features, and limits of which -1 means unlimited."""
+
+    key: str
+    name: str
+    tagline: str = ""
+    credits: int = 0
+    features: tuple[str, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    trial_days: int = 0
+    prices: tuple[Price, ...] = ()
+    overages: tuple[Price, ...] = ()
+    is_recommended: bool = False
+
+    @property
+    def is_free(self) -> bool:
+        return not self.prices
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        return tuple(p.interval for p in self.prices if p.interval)
+
+    def price_for(self, interval: str) -> Price | None:
+        """Return the price for paying each month or year; None when the plan has none."""
+        return next((p for p in self.prices if p.interval == interval), None)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Credits bought once, which never expire."""
+
+    key: str
+    name: str
+    credits: int
+    price: Price
+
+    @property
+    def cents_per_credit(self) -> float:
+        return self.price.amount_cents / self.credits
+
+
+@dataclass(frozen=True)
+class Policies:
+    """How billing treats people, where a business may choose; docs/billing.md says what each does."""
+
+    plan_credit_grace_hours: int = 72
+    past_due_grace_days: int = 7
+    low_balance_credits: int = 5
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that is sold, in the file's order."""
+
+    name: str
+    currency: str
+    plans: tuple[Plan, ...]
+    packs: tuple[Pack, ...]
+    features: tuple[Feature, ...]
+    meters: tuple[Meter, ...]
+    costs: Mapping[str, int]
+    policies: Policies
+    # Stripe price ids configured by hand, by price key: STRIPE_PRICE_<KEY>.
+    overrides: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def free_plan(self) -> Plan:
+        return next(p for p in self.plans if p.is_free)
+
+    @property
+    def prices(self) -> tuple[Price, ...]:
+        """Every price: the plans', what they charge for use, and the packs'."""
+        of_plans = [price for plan in self.plans for price in (*plan.prices, *plan.overages)]
+        return (*of_plans, *(pack.price for pack in self.packs))
+
+    def plan(self, key: str) -> Plan:
+        """Return a plan; raise UnknownOffer."""
+        return _found(key, self.plans)
+
+    def pack(self, key: str) -> Pack:
+        """Return a pack; raise UnknownOffer."""
+        return _found(key, self.packs)
+
+    def feature(self, key: str) -> Feature:
+        """Return a feature; raise UnknownOffer."""
+        return _found(key, self.features)
+
+    def price(self, price_key: str) -> Price:
+        """Return a price by its key, such as pro_monthly; raise UnknownOffer."""
+        return _found(price_key, self.prices)
+
+    def has_price(self, price_key: str) -> bool:
+        """Tell whether something is sold under this key."""
+        return any(p.key == price_key for p in self.prices)
+
+    def offer(self, price_key: str) -> Plan | Pack:
+        """Return what a price buys; raise UnknownOffer, also for prices that are charged only by use."""
+        for plan in self.plans:
+            if any(p.key == price_key for p in plan.prices):
+                return plan
+        return _found(price_key, self.packs)
+
+    def key_of(self, *, lookup_key: str | None, stripe_price_id: str) -> str | None:
+        """Return the key of a price that Stripe knows by this lookup key or id; None when it is not ours."""
+        by_id = next((key for key, known in self.overrides.items() if known == stripe_price_id), None)
+        if by_id is not None:
+            return by_id
+        return next((p.key for p in self.prices if lookup_key is not None and p.lookup_key == lookup_key), None)
+
+
+def init_app(app: Flask) -> None:
+    """Load the configured catalogue; raises CatalogError."""
+    config: Config = app.config["TOLLGATE"]
+    app.extensions["catalog"] = load(config.catalog, overrides=config.stripe_price_overrides)
+
+
+def current() -> Catalog:
+    """Return the app's catalogue."""
+    return cast(Catalog, current_app.extensions["catalog"])
+
+
+def load(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Catalog:
+    """Read a preset (cv, ai, projects) or a file; raise CatalogError with every problem in it.
+
+    `overrides` maps price keys to Stripe price ids; a key that nothing is sold under is an error.
+    """
+    path = PRESETS.get(name_or_path, Path(name_or_path))
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        known = ", ".join(PRESETS)
+        raise CatalogError("CATALOG", [f"{name_or_path!r} is neither {known} nor a file that can be read"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogError(path.name, [str(error)]) from error
+    table = catalog_file.Table(content)
+    catalog = _catalog(table, default_name=path.stem)
+    problems = table.problems or _contradictions(catalog)
+    if problems:
+        raise CatalogError(path.name, problems)
+    return _with_overrides(catalog, overrides or {})
+
+
+def _with_overrides(catalog: Catalog, overrides: Mapping[str, str]) -> Catalog:
+    unknown = [key for key in overrides if not catalog.has_price(key)]
+    if unknown:
+        keys = ", ".join(p.key for p in catalog.prices)
+        raise CatalogError("settings", [f"STRIPE_PRICE_{k.upper()} matches no price key; there are {keys}" for k in unknown])
+    return replace(catalog, overrides=MappingProxyType(dict(overrides)))
+
+
+def _catalog(table: catalog_file.Table, default_name: str) -> Catalog:
+    name = table.text("name", default_name)
+    currency = table.text("currency", "usd")
+    table.expect("name", "currency", "policies", "features", "costs", "meters", "plans", "packs")
+    return Catalog(
+        name=name,
+        currency=currency,
+        features=tuple(_feature(key, t) for key, t in table.tables("features")),
+        meters=tuple(_meter(key, t) for key, t in table.tables("meters")),
+        costs=MappingProxyType(table.numbers("costs", at_least=0)),
+        plans=tuple(_plan(key, t, name, currency) for key, t in table.tables("plans")),
+        packs=tuple(_pack(key, t, name, currency) for key, t in table.tables("packs")),
+        policies=_policies(table.table("policies")),
+    )
+
+
+def _feature(key: str, table: catalog_file.Table) -> Feature:
+    table.expect("name", "description")
+    return Feature(key=key, name=table.required_text("name"), description=table.text("description", ""))
+
+
+def _meter(key: str, table: catalog_file.Table) -> Meter:
+    table.expect("name", "event_name")
+    return Meter(key=key, name=table.required_text("name"), event_name=table.text("event_name", key))
+
+
+def _plan(key: str, table: catalog_file.Table, catalog_name: str, currency: str) -> Plan:
+    table.expect(
+        "name", "tagline", "credits", "features", "limits", "trial_days", "monthly_cents", "yearly_cents", "overage",
+        "recommended",
+    )  # fmt: skip
+    return Plan(
+        key=key,
+        name=table.required_text("name"),
+        tagline=table.text("tagline", ""),
+        credits=table.number("credits", 0, at_least=0),
+        features=table.words("features"),
+        limits=MappingProxyType(table.numbers("limits", at_least=-1)),
+        trial_days=table.number("trial_days", 0, at_least=0),
+        prices=tuple(_plan_prices(key, table, catalog_name, currency)),
+        overages=tuple(_overage(key, meter, t, catalog_name, currency) for meter, t in table.tables("overage")),
+        is_recommended=table.flag("recommended"),
+    )
+
+
+def _plan_prices(key: str, table: catalog_file.Table, catalog_name: str, currency: str) -> list[Price]:
+    amounts = {word: table.optional_number(f"{word}_cents", at_least=1) for word in INTERVAL_WORDS}
+    return [
+        Price(f"{key}_{word}", f"{catalog_name}_{key}_{word}", amount, currency, INTERVAL_WORDS[word])
+        for word, amount in amounts.items()
+        if amount is not None
+    ]
+
+
+def _overage(plan: str, meter: str, table: catalog_file.Table, catalog_name: str, currency: str) -> Price:
+    table.expect("cents_per_1000")
+    cents = Decimal(table.required_number("cents_per_1000", at_least=1)) / 1000
+    key = f"{plan}_{meter}"
+    return Price(key, f"{catalog_name}_{key}", 0, currency, "month", meter=meter, cents_per_unit=cents)
+
+
+def _pack(key: str, table: catalog_file.Table, catalog_name: str, currency: str) -> Pack:
+    table.expect("name", "credits", "amount_cents")
+    credits = table.required_number("credits", at_least=1)
+    price = Price(key, f"{catalog_name}_{key}", table.required_number("amount_cents", at_least=1), currency)
+    return Pack(key=key, name=table.text("name", f"{credits:,} credits"), credits=credits, price=price)
+
+
+def _policies(table: catalog_file.Table) -> Policies:
+    default = Policies()
+    names = tuple(Policies.__dataclass_fields__)
+    table.expect(*names)
+    return Policies(**{name: table.number(name, getattr(default, name), at_least=0) for name in names})
+
+
+def _contradictions(catalog: Catalog) -> list[str]:
+    """Say what no single key shows: references to nothing, two free plans, one key for two prices."""
+    features = {f.key for f in catalog.features}
+    meters = {m.key for m in catalog.meters}
+    keys = [p.key for p in catalog.prices]
+    free = [p.key for p in catalog.plans if p.is_free]
+    problems = [
+        f"plans.{plan.key}.features: {name!r} is not under [features]; there are {', '.join(sorted(features)) or 'none'}"
+        for plan in catalog.plans
+        for name in plan.features
+        if name not in features
+    ]
+    problems += [
+        f"plans.{plan.key}.overage.{price.meter}: there is no meter of that name under [meters]"
+        for plan in catalog.plans
+        for price in plan.overages
+        if price.meter not in meters
+    ]
+    problems += [f"{key}: two prices have this key; rename a plan or a pack" for key in {k for k in keys if keys.count(k) > 1}]
+    if len(free) != 1:
+        problems.append(f"plans: exactly one plan must have no price, the free one; there are {len(free)}")
+    return problems
+
+
+def _found(key: str, things: tuple[T, ...]) -> T:
+    for thing in things:
+        if thing.key == key:
+            return thing
+    raise UnknownOffer(key)

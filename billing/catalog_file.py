@@ -1,0 +1,97 @@
+"""Read a TOML table key by key, remembering every problem with its full key instead of stopping at the first."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+
+class Table:
+    """One table of the catalogue's file; `problems` is shared by the whole file."""
+
+    def __init__(self, content: dict[str, Any], path: str = "", problems: list[str] | None = None) -> None:
+        self.content, self.path = content, path
+        self.problems: list[str] = [] if problems is None else problems
+
+    def expect(self, *names: str) -> None:
+        """Report every key that is not one of these, with the nearest one that is."""
+        for key in self.content:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
+                self._report(key, f"is not a key of the catalogue; {hint}")
+
+    def tables(self, key: str) -> Iterator[tuple[str, Table]]:
+        """Yield the named tables below a key, in the file's order."""
+        for name, content in self._dict(key).items():
+            if isinstance(content, dict):
+                yield name, Table(content, f"{self._full(key)}.{name}", self.problems)
+            else:
+                self._report(f"{key}.{name}", f"must be a table; it is {content!r}")
+
+    def table(self, key: str) -> Table:
+        """Return the table below a key; an empty one when it is missing."""
+        return Table(self._dict(key), self._full(key), self.problems)
+
+    def text(self, key: str, default: str) -> str:
+        value = self.content.get(key, default)
+        if isinstance(value, str):
+            return value
+        self._report(key, f"must be text; it is {value!r}")
+        return default
+
+    def required_text(self, key: str) -> str:
+        if key not in self.content:
+            self._report(key, "is missing")
+        return self.text(key, "")
+
+    def words(self, key: str) -> tuple[str, ...]:
+        value = self.content.get(key, [])
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            return tuple(value)
+        self._report(key, f"must be a list of words; it is {value!r}")
+        return ()
+
+    def flag(self, key: str) -> bool:
+        value = self.content.get(key, False)
+        if isinstance(value, bool):
+            return value
+        self._report(key, f"must be true or false; it is {value!r}")
+        return False
+
+    def number(self, key: str, default: int, *, at_least: int) -> int:
+        value = self.content.get(key, default)
+        # true is a whole number to Python, and to nobody else.
+        if isinstance(value, int) and not isinstance(value, bool) and value >= at_least:
+            return value
+        unit = " of cents" if key.endswith("_cents") or key.startswith("cents_") else ""
+        self._report(key, f"must be a whole number{unit}, at least {at_least}; it is {value!r}")
+        return default
+
+    def required_number(self, key: str, *, at_least: int) -> int:
+        if key not in self.content:
+            self._report(key, "is missing")
+            return at_least
+        return self.number(key, at_least, at_least=at_least)
+
+    def optional_number(self, key: str, *, at_least: int) -> int | None:
+        return self.number(key, at_least, at_least=at_least) if key in self.content else None
+
+    def numbers(self, key: str, *, at_least: int) -> dict[str, int]:
+        """Return a table of whole numbers by name."""
+        table = self.table(key)
+        return {name: table.number(name, 0, at_least=at_least) for name in table.content}
+
+    def _dict(self, key: str) -> dict[str, Any]:
+        value = self.content.get(key, {})
+        if isinstance(value, dict):
+            return value
+        self._report(key, f"must be a table; it is {value!r}")
+        return {}
+
+    def _full(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path else key
+
+    def _report(self, key: str, problem: str) -> None:
+        self.problems.append(f"{self._full(key)}: {problem}")
