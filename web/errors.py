@@ -6,7 +6,6 @@ a message, and back afterwards; whoever sent a form sees a page, so that the bro
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -21,7 +20,6 @@ from werkzeug.wrappers import Response
 
 from billing import catalog
 from billing import errors as billing_errors
-from extensions import limiter
 from ledger import errors as ledger_errors
 from web import navigation, problems, redirects, refusals, request_ids
 from web.answers import ANSWERS, HOME, HTTP_ANSWERS, Action, Answer
@@ -164,11 +162,7 @@ def _page_to_return_to() -> str | None:
 
 
 def _retryable(response: Response) -> Response:
-    """Tell when to come back, where coming back helps."""
-    if response.status_code == 429 and "Retry-After" not in response.headers:
-        limit = limiter.current_limit
-        seconds = limit.reset_at - int(time.time()) if limit is not None else RETRY_AFTER_SECONDS
-        response.headers["Retry-After"] = str(max(1, seconds))
-    if response.status_code == 503:
+    """Say when to come back, where coming back helps; Flask-Limiter knows it better and writes over it."""
+    if response.status_code in {429, 503}:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     return response
