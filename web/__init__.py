@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web import filters, headers, security
+from web import errors, filters, gates, headers, idempotency, logging, request_ids, security
 
 
 def init_app(app: Flask) -> None:
     """Give the app everything that its pages share."""
+    errors.init_app(app)
     filters.init_app(app)
+    gates.init_app(app)
     headers.init_app(app)
+    idempotency.init_app(app)
+    logging.init_app(app)
+    request_ids.init_app(app)
     security.init_app(app)

@@ -15,7 +15,7 @@ from flask_login import AnonymousUserMixin
 from markupsafe import escape
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from werkzeug.exceptions import BadRequestKeyError, HTTPException
+from werkzeug.exceptions import BadRequestKeyError, HTTPException, SecurityError
 from werkzeug.wrappers import Response
 
 from billing import catalog
@@ -103,14 +103,16 @@ def answer_database_away(error: Exception) -> Response:
 
 
 def _own_words(error: HTTPException) -> str | None:
-    if isinstance(error, BadRequestKeyError) or error.description == type(error).description:
+    if isinstance(error, (BadRequestKeyError, SecurityError)) or error.description == type(error).description:
         return None
     # Flask-Limiter describes a 429 by its rule, "30 per 1 minute", which says nothing to a visitor.
     return None if error.code == 429 else error.description
 
 
 def _page(status: int, title: str, text: str, *, action: Action | None) -> Response:
-    """Render the error page; without a database, or if the page itself fails, a bare one that needs nothing."""
+    """Render the error page; if that fails too, or the request named another host, a bare one that needs nothing."""
+    if isinstance(request.routing_exception, SecurityError):
+        return Response(_bare_page(title, text), status=status, mimetype="text/html")  # no address can be built
     if status >= 500:
         g._login_user = AnonymousUserMixin()  # who it was stands in the database
     facts = {"status": status, "title": title, "text": text, "request_id": request_ids.current()}
