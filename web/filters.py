@@ -12,6 +12,8 @@ from typing import Any
 from flask import Flask, current_app, request, url_for
 
 import clock
+from ledger import granting
+from ledger.models import CreditKind
 from web import charts, navigation
 
 MINUS = "\N{MINUS SIGN}"
@@ -32,14 +34,6 @@ SUBSCRIPTION_WORDS = {
     "incomplete_expired": ("Not completed", "neutral"),
     "paused": ("Paused", "warning"),
     "canceled": ("Ended", "neutral"),
-}
-
-SOURCE_WORDS = {
-    "plan": "Plan credits",
-    "purchase": "Bought credits",
-    "trial": "Trial credits",
-    "promo": "Promotional credits",
-    "adjust": "Credits from support",
 }
 
 
@@ -141,8 +135,8 @@ def ago(value: datetime) -> str:
 
 
 def source_word(kind: str) -> str:
-    """Name where credits came from: "plan" is "Plan credits"."""
-    return SOURCE_WORDS.get(kind, f"{kind.capitalize()} credits")
+    """Name where credits came from, as the statement does: "plan" is "Plan credits"."""
+    return granting.REASONS[CreditKind(kind)]
 
 
 def status_word(stripe_status: str) -> str:
