@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from blueprints import gallery, pages
+from blueprints import auth, billing, devmail, gallery, health, pages, webhooks
 
 
 def init_app(app: Flask) -> None:
@@ -12,3 +12,9 @@ def init_app(app: Flask) -> None:
     if not app.config["TOLLGATE"].is_public:
         app.register_blueprint(gallery.bp)
     app.register_blueprint(pages.bp)
+    app.register_blueprint(auth.bp)
+    app.register_blueprint(billing.bp)
+    if devmail.is_available(app.config["TOLLGATE"]):
+        app.register_blueprint(devmail.bp)
+    app.register_blueprint(health.bp)
+    app.register_blueprint(webhooks.bp)

@@ -42,9 +42,10 @@ def init_app(app: Flask) -> None:
         response.headers.setdefault("Content-Security-Policy", policy)
         if config.is_https:
             response.headers["Strict-Transport-Security"] = f"max-age={TWO_YEARS}; includeSubDomains"
-        if is_personal():
-            response.headers["Cache-Control"] = "no-store"
+        if request.endpoint != "static":
             response.vary.add("Cookie")
+            caching = "no-store" if is_personal() else "private, no-cache"
+            response.headers.setdefault("Cache-Control", caching)
         return response
 
 
@@ -89,5 +90,4 @@ def is_from_another_site() -> bool:
 def is_personal() -> bool:
     """Tell whether this response may hold something of one person: then nothing may keep a copy of it."""
     user = g.get("_login_user")
-    signed_in = user is not None and user.is_authenticated
-    return signed_in or bool(session.get("_flashes")) or session.modified
+    return (user is not None and user.is_authenticated) or session.modified

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -93,7 +93,8 @@ def prepare_reset(session: Session, mail: Prepared) -> Prepared:
 @prepares("password_changed")
 def prepare_password_changed(_session: Session, mail: Prepared) -> Prepared:
     """Add the way back in for somebody who did not change it."""
-    return Prepared(mail.template, mail.to, {**mail.context, "reset_url": links.to("auth.forgot_password")})
+    facts = {"at": datetime.fromisoformat(mail.context["at"]), "reset_url": links.to("auth.forgot_password")}
+    return Prepared(mail.template, mail.to, facts)
 
 
 def _has_enough(session: Session, email: str) -> bool:
