@@ -171,7 +171,8 @@ class _Reader:
         return tuple(w.strip() for w in self.environ.get(name, "").split(",") if w.strip())
 
     def with_prefix(self, prefix: str) -> dict[str, str]:
-        return {k[len(prefix) :].lower(): v.strip() for k, v in self.environ.items() if k.startswith(prefix) and v.strip()}
+        named = {k.removeprefix(prefix).lower(): v.strip() for k, v in self.environ.items() if k.startswith(prefix)}
+        return {name: value for name, value in named.items() if value}
 
     def number(self, name: str, default: int) -> int:
         return self._parsed(name, default, int, "a whole number")

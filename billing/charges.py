@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing import sync_queue
 from billing.models import Payment
-from ledger import clawback, freezing
+from ledger import clawback, freezing, granting
 
 Json = dict[str, Any]
-log = structlog.get_logger(__name__)
 
 # While the bank decides, the money is gone; an inquiry (warning_*) has moved none yet.
 DISPUTED = frozenset({"needs_response", "under_review", "lost", "appeal_needs_response", "appeal_under_review"})
@@ -36,22 +34,20 @@ def apply(session: Session, account_id: int, charge: Json, *, fence: int) -> Non
     payment.dispute_status = statuses[0] if statuses else None
     session.flush()
     if payment.grant_source is not None:
-        clawback.claw_share(
-            session,
-            account_id,
-            payment.grant_source,
-            refunded=refunded_share(charge, statuses),
-            of=charge["amount_captured"],
-            version=fence,
-        )
-    _freeze_or_thaw(session, account_id)
+        _claw(session, account_id, payment.grant_source, charge, statuses, fence=fence)
+    _freeze_or_thaw(session, account_id, charge["id"], statuses)
 
 
-def refunded_share(charge: Json, dispute_statuses: list[str]) -> int:
-    """Return how many of the captured cents count as gone: all while a dispute is open or lost, else the refunds."""
-    if any(status in DISPUTED for status in dispute_statuses):
-        return int(charge["amount_captured"])
-    return int(charge["amount_refunded"])
+def _claw(
+    session: Session, account_id: int, source: str, charge: Json, dispute_statuses: list[str], *, fence: int
+) -> None:
+    target = clawback.target(
+        granting.get_grant(session, account_id, source).credits,
+        paid_cents=charge["amount_captured"],
+        refunded_cents=charge["amount_refunded"],
+        is_disputed=any(status in DISPUTED for status in dispute_statuses),
+    )
+    clawback.claw_to(session, account_id, source, target, version=fence)
 
 
 def _ask_for_its_purchase(session: Session, charge: Json) -> None:
@@ -60,9 +56,9 @@ def _ask_for_its_purchase(session: Session, charge: Json) -> None:
         sync_queue.mark_dirty(session, kind, object_id)
 
 
-def _freeze_or_thaw(session: Session, account_id: int) -> None:
-    query = select(Payment.id).where(Payment.account_id == account_id, Payment.dispute_status.in_(UNDECIDED)).limit(1)
-    if session.scalar(query) is not None:
-        freezing.freeze(session, account_id, reason="dispute")
+def _freeze_or_thaw(session: Session, account_id: int, charge_id: str, dispute_statuses: list[str]) -> None:
+    cause = f"dispute:{charge_id}"
+    if any(status in UNDECIDED for status in dispute_statuses):
+        freezing.freeze(session, account_id, cause, reason="A payment is disputed; spending waits for the bank's word")
     else:
-        freezing.unfreeze(session, account_id, reason="dispute")
+        freezing.unfreeze(session, account_id, cause, reason="The dispute is closed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -26,10 +27,10 @@ def ensure(account_id: int) -> str:
     return database.write(_keep, account_id, customer["id"])
 
 
-def _described(session: Session, account_id: int) -> tuple[str | None, dict[str, object], str]:
+def _described(session: Session, account_id: int) -> tuple[str | None, dict[str, Any], str]:
     account = people.get_account(session, account_id)
     email = people.owner_email(session, account_id)
-    params = {"email": email, "metadata": {"account": account.public_id}}
+    params: dict[str, Any] = {"email": email, "metadata": {"account": account.public_id}}
     # The address is part of the key: Stripe refuses a key that comes back with other parameters.
     digest = hashlib.sha256(email.encode()).hexdigest()[:16]
     return account.stripe_customer_id, params, f"customer:{account.public_id}:{digest}"

@@ -67,10 +67,9 @@ def fulfil_invoice(session: Session, account_id: int, invoice: Json) -> None:
         return
     line = _plan_line(invoice)
     source = f"invoice:{invoice['id']}"
-    if line is not None:
-        _grant_period(session, account_id, invoice, line, source)
+    has_granted = line is not None and _grant_period(session, account_id, invoice, line, source)
     for paid in (invoice.get("payments") or {}).get("data", []):
-        _record_invoice_payment(session, account_id, invoice, paid, source if line is not None else None)
+        _record_invoice_payment(session, account_id, invoice, paid, source if has_granted else None)
 
 
 def allowance_ends(plan_price: catalog.Price, starts_at: datetime, period_ends_at: datetime) -> datetime:
@@ -83,11 +82,12 @@ def expires_at(period_ends_at: datetime) -> datetime:
     return period_ends_at + timedelta(hours=catalog.current().policies.plan_credit_grace_hours)
 
 
-def _grant_period(session: Session, account_id: int, invoice: Json, line: Json, source: str) -> None:
+def _grant_period(session: Session, account_id: int, invoice: Json, line: Json, source: str) -> bool:
+    """Grant what a plan's line pays for; return whether the invoice has a grant, made now or before."""
     price_key, plan = _plan_of_line(line)
     starts_at, ends_at = instant(line["period"]["start"]), instant(line["period"]["end"])
     if plan is None or price_key is None or starts_at is None or ends_at is None or plan.credits == 0:
-        return
+        return False
     subscription_id = _subscription_of(invoice)
     is_trial = line["amount"] == 0 and catalog.current().price(price_key).amount_cents > 0
     # Stripe's line of an upgrade covers only the rest of the period: compare periods by where they end.
@@ -95,7 +95,7 @@ def _grant_period(session: Session, account_id: int, invoice: Json, line: Json, 
     already = _granted_in_period(session, subscription_id, ends_at, besides=source)
     credits = max(0, plan.credits * (line.get("quantity") or 1) - already)
     if credits == 0:
-        return
+        return False
     granted = granting.grant(
         session,
         account_id,
@@ -120,6 +120,7 @@ def _grant_period(session: Session, account_id: int, invoice: Json, line: Json, 
             )
         )
         session.flush()
+    return True
 
 
 def _granted_in_period(session: Session, subscription_id: str | None, ends_at: datetime, *, besides: str) -> int:

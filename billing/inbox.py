@@ -87,7 +87,7 @@ def receive(session: Session, event: Json, *, source: str, livemode: bool) -> bo
     insert = insert.on_conflict_do_update(
         index_elements=["stripe_id"], set_={"deliveries": StripeEvent.deliveries + 1}
     ).returning(StripeEvent.deliveries)
-    is_new = session.execute(insert).scalar_one() == 1
+    is_new: bool = session.execute(insert).scalar_one() == 1
     if is_new and kind and object_id:
         sync_queue.mark_dirty(session, kind, object_id)
     return is_new

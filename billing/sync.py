@@ -81,8 +81,11 @@ def _run(claim: Claim, *, quick: bool) -> None:
 
 def _put_back(claim: Claim, error: Exception) -> None:
     is_dead = database.write(sync_queue.fail, claim, f"{type(error).__name__}: {error}")
-    report = log.error if is_dead else log.warning
-    report("sync failed", kind=claim.kind, object_id=claim.object_id, attempts=claim.attempts, dead=is_dead, exc_info=error)
+    task = {"kind": claim.kind, "object_id": claim.object_id, "attempts": claim.attempts}
+    if is_dead:
+        log.error("sync given up", **task, exc_info=error)
+    else:
+        log.warning("sync failed", **task, error=str(error))
 
 
 def _apply(session: Session, claim: Claim, fetched: Json) -> None:
@@ -152,13 +155,17 @@ def _apply_charge(session: Session, account_id: int, fetched: Json, claim: Claim
 def _fetch_charge(charge_id: str, quick: bool) -> Json:
     """Fetch a charge and, under `purchase`, the checkout session or invoice that it paid."""
     charge = gateway.retrieve_charge(charge_id, quick=quick)
-    charge["purchase"] = None
     payment_intent = charge.get("payment_intent")
-    if payment_intent:
-        invoice_id = gateway.find_invoice_of_payment(payment_intent)
-        found = None if invoice_id else gateway.find_checkout_session(payment_intent)
-        charge["purchase"] = ("invoice", invoice_id) if invoice_id else ("checkout_session", found["id"]) if found else None
+    charge["purchase"] = _purchase_of(payment_intent) if payment_intent else None
     return charge
+
+
+def _purchase_of(payment_intent_id: str) -> tuple[str, str] | None:
+    invoice_id = gateway.find_invoice_of_payment(payment_intent_id)
+    if invoice_id:
+        return "invoice", invoice_id
+    found = gateway.find_checkout_session(payment_intent_id)
+    return ("checkout_session", found["id"]) if found else None
 
 
 KINDS: dict[str, Kind] = {

@@ -24,7 +24,7 @@ IDLE_SECONDS = 0.25
 
 @dataclass
 class Chore:
-    """Something done again and again: `run` returns how much it did, and `every` seconds pass after it found nothing."""
+    """Something done again and again: `run` returns how much it did; after nothing, `every` seconds pass."""
 
     name: str
     run: Callable[[], int]
