@@ -73,5 +73,14 @@ class HoldSettled(LedgerError):
         self.captured = captured
 
 
+class DebtSmaller(LedgerError):
+    """Less is owed than should be forgiven."""
+
+    def __init__(self, credits: int, debt: int) -> None:
+        super().__init__(f"{credits} credits cannot be forgiven: {debt} are owed")
+        self.credits = credits
+        self.debt = debt
+
+
 class LedgerCorrupt(Exception):
     """The rows contradict each other; the transaction must be rolled back and `flask doctor` run."""

@@ -80,7 +80,7 @@ def grant(
         wallet,
         TransactionKind.GRANT,
         Note(note or REASONS[kind], reference=source, actor=actor),
-        moves=incoming(Book.ISSUED, bucket_id, credits=credits - repaid, repaid=repaid),
+        moves=incoming(bucket_id, credits=credits - repaid, repaid=repaid),
         key=key,
     )
     return Granted(True, bucket_id, credits, repaid, 0, expires_at, wallet.balance)
@@ -98,9 +98,9 @@ def get_grant(session: Session, account_id: int, source: str) -> Granted:
     return _stored(wallet, row)
 
 
-def incoming(origin: Book, bucket_id: int, *, credits: int, repaid: int) -> list[Move]:
-    """Return the moves that bring credits into a bucket and repay a debt."""
-    moves = [Move(origin, Book.AVAILABLE, credits, bucket_id), Move(origin, Book.DEBT, repaid, bucket_id)]
+def incoming(bucket_id: int, *, credits: int, repaid: int) -> list[Move]:
+    """Return the moves that issue credits into a bucket and to a debt."""
+    moves = (Move(Book.ISSUED, Book.AVAILABLE, credits, bucket_id), Move(Book.ISSUED, Book.DEBT, repaid, bucket_id))
     return [move for move in moves if move.credits]
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Row
 
 from ledger.errors import IdempotencyConflict, LedgerCorrupt
 from ledger.models import MAX_KEY_LENGTH, Book, TransactionKind, entries, transactions, wallets
@@ -37,20 +35,30 @@ class Note:
     actor: str | None = None
 
 
-_COLUMNS = (
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a transaction did: the signed changes of balance and debt, the credits used, and the balance it left."""
+
+    id: int
+    request_hash: str | None
+    credits: int
+    debt: int
+    used: int
+    balance_after: int
+
+
+_RECORD = {
+    "sqlite": sqlite.insert(transactions).on_conflict_do_nothing().returning(transactions.c.id),
+    "postgresql": postgresql.insert(transactions).on_conflict_do_nothing().returning(transactions.c.id),
+}
+_FIND = select(
     transactions.c.id,
-    transactions.c.kind,
     transactions.c.request_hash,
     transactions.c.credits,
     transactions.c.debt,
     transactions.c.used,
     transactions.c.balance_after,
-)
-_RECORD = {
-    "sqlite": sqlite.insert(transactions).on_conflict_do_nothing().returning(transactions.c.id),
-    "postgresql": postgresql.insert(transactions).on_conflict_do_nothing().returning(transactions.c.id),
-}
-_FIND = select(*_COLUMNS).where(
+).where(
     transactions.c.account_id == bindparam("account_id"),
     transactions.c.idempotency_key == bindparam("idempotency_key"),
 )
@@ -101,15 +109,17 @@ def check_key(key: str) -> str:
     return key
 
 
-def find(wallet: LockedWallet, key: str, request_hash: str) -> Row[Any] | None:
+def find(wallet: LockedWallet, key: str, request_hash: str | None = None) -> Recorded | None:
     """Return the transaction that was recorded under a key, or None.
 
     Raises IdempotencyConflict when the key was used for another request.
     """
     row = wallet.connection.execute(_FIND, {"account_id": wallet.account_id, "idempotency_key": key}).one_or_none()
-    if row is not None and row.request_hash != request_hash:
+    if row is None:
+        return None
+    if row.request_hash != request_hash:
         raise IdempotencyConflict(key.partition(":")[2])
-    return row
+    return Recorded(*row)
 
 
 def record(

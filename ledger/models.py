@@ -31,6 +31,7 @@ from extensions import Base
 from ledger import append_only
 
 MAX_KEY_LENGTH = 200
+KEY_WITH_PREFIX_LENGTH = 240
 
 
 class CreditKind(StrEnum):
@@ -141,7 +142,7 @@ class Bucket(Base):
     account_id: Mapped[int] = mapped_column(BigId, ForeignKey("wallets.account_id"))
     kind: Mapped[str] = mapped_column(String(20))
     priority: Mapped[int] = mapped_column(SmallInteger)
-    source: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
+    source: Mapped[str] = mapped_column(String(KEY_WITH_PREFIX_LENGTH))
     payment_ref: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH), index=True)
     granted: Mapped[int] = mapped_column(BigInteger)
     remaining: Mapped[int] = mapped_column(BigInteger)
@@ -170,7 +171,7 @@ class Transaction(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     account_id: Mapped[int] = mapped_column(BigId, ForeignKey("wallets.account_id"))
     kind: Mapped[str] = mapped_column(String(20))
-    idempotency_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH + 40))
+    idempotency_key: Mapped[str | None] = mapped_column(String(KEY_WITH_PREFIX_LENGTH))
     request_hash: Mapped[str | None] = mapped_column(String(64))
     # The change of the balance (signed), of the debt (signed), and how many credits were used up by it.
     credits: Mapped[int] = mapped_column(BigInteger)

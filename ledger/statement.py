@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, Date, Select, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 import clock
 from ledger.buckets import spend_order
-from ledger.models import Bucket, Wallet
+from ledger.models import Bucket, Transaction, Wallet
+
+CSV_HEADER = ("at", "kind", "reason", "credits", "balance", "debt", "reference")
+CSV_BATCH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,64 @@ class Balance:
     sources: list[Source]
 
 
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One line of the statement: why the balance changed, by how much, and what it was then.
+
+    `credits` and `debt` are signed changes; `used` counts the credits that were used up for good.
+    """
+
+    id: int
+    at: datetime
+    kind: str
+    reason: str
+    credits: int
+    balance: int
+    debt: int
+    used: int
+    reference: str | None
+    actor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which lines of a statement are wanted: of these kinds (none: all), from an instant on, and before another."""
+
+    kinds: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some lines of a statement, newest first, and the id to ask for those before them; None at the end."""
+
+    lines: list[Activity]
+    older_than: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """The credits used on one day (UTC)."""
+
+    day: date
+    credits: int
+
+
+_ACTIVITY = select(
+    Transaction.id,
+    Transaction.at,
+    Transaction.kind,
+    Transaction.reason,
+    Transaction.credits,
+    Transaction.balance_after,
+    Transaction.debt,
+    Transaction.used,
+    Transaction.reference,
+    Transaction.actor,
+)
+
+
 def balance(session: Session, account_id: int) -> Balance:
     """Return what an account can spend now; what has expired does not count, even before it is swept."""
     wallet = session.execute(
@@ -50,3 +112,82 @@ def balance(session: Session, account_id: int) -> Balance:
     )
     sources = [Source(*row) for row in rows]
     return Balance(sum(source.remaining for source in sources), *wallet, sources)
+
+
+def recent(session: Session, account_id: int, limit: int = 10) -> list[Activity]:
+    """Return the newest lines of an account's statement, newest first."""
+    return page(session, account_id, limit=limit).lines
+
+
+def page(
+    session: Session,
+    account_id: int,
+    wanted: Filter | None = None,
+    *,
+    older_than: int | None = None,
+    limit: int = 50,
+) -> Page:
+    """Return up to `limit` lines of a statement, newest first, that came before the line `older_than`."""
+    query = _lines(account_id, wanted or Filter()).order_by(Transaction.id.desc())
+    if older_than is not None:
+        query = query.where(Transaction.id < older_than)
+    lines = [Activity(*row) for row in session.execute(query.limit(limit + 1))]
+    return Page(lines[:limit], lines[limit - 1].id if len(lines) > limit else None)
+
+
+def csv_rows(session: Session, account_id: int, wanted: Filter | None = None) -> Iterator[tuple[str, ...]]:
+    """Yield a statement as rows for a CSV file, oldest first, after a row of headings; times are ISO 8601 in UTC.
+
+    Texts that a spreadsheet would run as a formula are made harmless with an apostrophe.
+    """
+    yield CSV_HEADER
+    query = _lines(account_id, wanted or Filter()).order_by(Transaction.id)
+    for row in session.execute(query.execution_options(yield_per=CSV_BATCH)):
+        line = Activity(*row)
+        yield (
+            line.at.isoformat(timespec="seconds"),
+            line.kind,
+            _harmless(line.reason),
+            str(line.credits),
+            str(line.balance),
+            str(line.debt),
+            _harmless(line.reference or ""),
+        )
+
+
+def daily_usage(session: Session, account_id: int, days: int = 30) -> list[DayUsage]:
+    """Return the credits used on each of the last days (UTC), today included, oldest first; quiet days are zero."""
+    first = clock.now().date() - timedelta(days=days - 1)
+    midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
+    day = _utc_day(session)
+    rows = session.execute(
+        select(day, func.sum(Transaction.used))
+        .where(Transaction.account_id == account_id, Transaction.used > 0, Transaction.at >= midnight)
+        .group_by(day)
+    )
+    used = {date.fromisoformat(str(row[0])): int(row[1]) for row in rows}
+    calendar = [first + timedelta(days=number) for number in range(days)]
+    return [DayUsage(day, used.get(day, 0)) for day in calendar]
+
+
+def _lines(
+    account_id: int, wanted: Filter
+) -> Select[int, datetime, str, str, int, int, int, int, str | None, str | None]:
+    query = _ACTIVITY.where(Transaction.account_id == account_id)
+    if wanted.kinds:
+        query = query.where(Transaction.kind.in_(wanted.kinds))
+    if wanted.since is not None:
+        query = query.where(Transaction.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(Transaction.at < wanted.until)
+    return query
+
+
+def _utc_day(session: Session) -> ColumnElement[date]:
+    if session.get_bind().dialect.name == "sqlite":
+        return func.date(Transaction.at)
+    return cast(func.timezone("UTC", Transaction.at), Date)
+
+
+def _harmless(words: str) -> str:
+    return f"'{words}" if words.startswith(("=", "+", "-", "@", "\t", "\r")) else words
