@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from blueprints import auth, billing, devmail, gallery, health, pages, webhooks
+from blueprints import auth, billing, dashboard, devmail, gallery, health, pages, webhooks
 
 
 def init_app(app: Flask) -> None:
@@ -14,6 +14,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(pages.bp)
     app.register_blueprint(auth.bp)
     app.register_blueprint(billing.bp)
+    app.register_blueprint(dashboard.bp)
     if devmail.is_available(app.config["TOLLGATE"]):
         app.register_blueprint(devmail.bp)
     app.register_blueprint(health.bp)

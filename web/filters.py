@@ -115,11 +115,16 @@ def moment(value: datetime) -> str:
 
 def in_days(value: date) -> str:
     """Say how far away a day is: "today", "tomorrow", "in 12 days", "3 days ago"."""
-    days = (_as_day(value) - today()).days
+    days = days_left(value)
     near = {0: "today", 1: "tomorrow", -1: "yesterday"}
     if days in near:
         return near[days]
     return f"in {days} days" if days > 0 else f"{-days} days ago"
+
+
+def days_left(value: date) -> int:
+    """Return how many days are left until a day; negative when it is past."""
+    return (_as_day(value) - today()).days
 
 
 def ago(value: datetime) -> str:
@@ -177,6 +182,6 @@ def _as_day(value: Any) -> date:
 
 FILTERS: tuple[Callable[..., object], ...] = (
     *(money, per_unit, number, credits, signed, percent),
-    *(day, short_day, weekday, moment, in_days, ago),
+    *(day, short_day, weekday, moment, in_days, days_left, ago),
     *(status_word, status_tone, source_word),
 )
