@@ -14,7 +14,7 @@ from config import Config
 from extensions import db, limiter
 from ledger import statement
 from web import filters, gates
-from web.current import current_account
+from web.current import current_account, find_current_account
 
 bp = Blueprint("billing", __name__)
 
@@ -58,9 +58,9 @@ def order(price_key: str) -> str | Response:
 def start_checkout(price_key: str) -> Response:
     """Send the person to Stripe's Checkout for a catalogue key; whoever is not signed in signs up first."""
     catalog.current().price(price_key)
-    account = current_account(required=False)
+    account = find_current_account()
     if account is None:
-        return redirect(url_for("security.register", next=url_for("billing.order", price_key=price_key)), 303)
+        return redirect(url_for("auth.register", next=url_for("billing.order", price_key=price_key)), 303)
     try:
         url = checkout.start(account.id, price_key, base_url=_config().app_base_url)
     except errors.AlreadySubscribed:

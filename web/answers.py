@@ -44,8 +44,8 @@ class Answer:
 
 HOME = Action("Go to the start page", ("pages.index",))
 SEE_PLANS = Action("See plans and credits", ("pricing.index",), returns=True)
-LOG_IN = Action("Log in", ("auth.login", "security.login"), returns=True)
-VERIFY = Action("Send the mail again", ("auth.verify", "auth.resend", "security.send_confirmation"), returns=True)
+LOG_IN = Action("Log in", ("auth.login",), returns=True)
+VERIFY = Action("Send me a link", ("auth.forgot_password",))
 SEE_BILLING = Action("Go to billing", ("billing.index",))
 
 

@@ -20,3 +20,8 @@ def current_account() -> Account:
     if "current_account_id" not in g:
         g.current_account_id = people.personal_account(db.session(), current_user.id).id
     return people.get_account(db.session(), g.current_account_id)
+
+
+def find_current_account() -> Account | None:
+    """Return the account that the visitor acts for, None when nobody is signed in."""
+    return current_account() if current_user.is_authenticated else None

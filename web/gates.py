@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
-from billing.catalog import Catalog, Plan
 from flask import Flask, Request, current_app, g, request
 from flask_login import current_user
 
 from billing import access, catalog, limits
+from billing.catalog import Catalog, Plan
 from billing.errors import LimitReached, PlanRequired
 from extensions import db
 from ledger import statement
@@ -27,18 +27,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 Cost = int | str | Callable[[Request], int]
 
 STORED_AS = "gate_demands"
-# Views that others wrote and that visitors need before they can sign in; everything else asks for a login.
-PUBLIC_ENDPOINTS = frozenset(
-    {
-        "static",
-        "security.login",
-        "security.register",
-        "security.send_confirmation",
-        "security.confirm_email",
-        "security.forgot_password",
-        "security.reset_password",
-    }
-)
+# Views that Flask wrote; every other one that is open says so itself.
+PUBLIC_ENDPOINTS = frozenset({"static"})
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from flask_wtf import FlaskForm
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
+import clock
 import database
 from accounts import passwords, people, signups
 from accounts.models import Signup, User
@@ -258,6 +259,8 @@ def _reset(session: Session, uniquifier: str, password_hash: str) -> bool:
     user = people.find_user_by_uniquifier(session, uniquifier)
     if user is None:
         return False
+    # Whoever could open the link reads the mail of this address.
+    user.confirmed_at = user.confirmed_at or clock.now()
     people.set_password(session, user, password_hash)
     mails.queue_password_changed(session, user)
     return True
