@@ -18,7 +18,7 @@ from web.current import current_account
 bp = Blueprint("dashboard", __name__)
 
 USAGE_DAYS = 30
-RECENT = 8
+RECENT = 6
 # What credits are spent on, in words, by the catalogue's cost keys: one and many.
 BUYS = {"cv_page": ("CV page", "CV pages")}
 
