@@ -1,0 +1,35 @@
+"""Buying a pack: pay on the hosted page, get the credits by webhook, once."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from stripe_sandbox.testing import CheckoutRefused
+from tests.persons import sign_up
+from tests.worlds import Stripe
+
+
+def test_a_pack_is_paid_and_its_credits_arrive_by_webhook(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    free = ann.balance()
+    url = ann.checkout("credits_30")
+    assert url.startswith("http://stripe.test/checkout/c/pay/")
+    assert "/billing/success?session_id=cs_" in stripe.pay(url)
+    assert ann.balance() == free
+    stripe.settle()
+    assert ann.balance() == free + 30
+    assert ann.balance_of("purchase") == 30
+
+
+def test_a_declined_card_can_be_tried_again_and_costs_nothing(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    free = ann.balance()
+    url = ann.checkout("credits_5")
+    with pytest.raises(CheckoutRefused, match="Your card was declined"):
+        stripe.pay(url, "4000000000000002")
+    stripe.settle()
+    assert ann.balance() == free
+    stripe.pay(url)
+    stripe.settle()
+    assert ann.balance() == free + 5
