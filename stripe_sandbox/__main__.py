@@ -1,0 +1,124 @@
+"""The command line: `python -m stripe_sandbox serve | reset`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from stripe_sandbox import app as application
+from stripe_sandbox.clock import Clock
+from stripe_sandbox.deliveries import Courier
+from stripe_sandbox.sandbox import Sandbox
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn with one process and threads: everything is in one place, connections are kept alive."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        super().__init__()
+
+    def load_config(self) -> None:
+        host = f"[{self.arguments.host}]" if ":" in self.arguments.host else self.arguments.host
+        settings: dict[str, Any] = {
+            "bind": f"{host}:{self.arguments.port}",
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": 8,
+            "keepalive": 75,
+            "timeout": 120,
+            "graceful_timeout": 3,
+            "loglevel": "warning",
+            "proc_name": "stripe-sandbox",
+            "control_socket_disable": True,
+            "worker_tmp_dir": None,
+            "worker_exit": stop_courier,
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        sandbox = open_sandbox(self.arguments)
+        for pair in self.arguments.webhook:
+            url, _, secret = pair.rpartition("=")
+            sandbox.ensure_webhook(url, secret)
+        self.arguments.courier = Courier(sandbox)
+        self.arguments.courier.start()
+        COURIERS.append(self.arguments.courier)
+        return application.create_app(sandbox)
+
+
+COURIERS: list[Courier] = []
+
+
+def stop_courier(server: Any, worker: Any) -> None:
+    for courier in COURIERS:
+        courier.stop()
+        courier.sandbox.close()
+
+
+def open_sandbox(arguments: argparse.Namespace) -> Sandbox:
+    """Open the sandbox that the arguments describe."""
+    for path in (arguments.database, arguments.clock_file):
+        if path and path != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+    base_url = arguments.base_url or f"http://{arguments.host}:{arguments.port}"
+    return Sandbox(
+        arguments.database, base_url=base_url, clock=Clock(path=arguments.clock_file), strict=arguments.strict
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m stripe_sandbox", description="A faithful local Stripe.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="serve the API and the pages until interrupted")
+    serve.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
+    serve.add_argument("--port", type=int, default=12111)
+    serve.add_argument("--database", default="stripe-sandbox.sqlite3", help="file that holds everything, or :memory:")
+    serve.add_argument("--clock-file", help="file that always holds the clock's offset in seconds")
+    serve.add_argument("--base-url", help="where people's browsers reach the pages, if not at host and port")
+    serve.add_argument("--webhook", action="append", default=[], metavar="URL=SECRET", help="endpoint for all events")
+    serve.add_argument("--strict", action="store_true", help="check every answer and event against the contract")
+    reset = commands.add_parser("reset", help="forget everything; the server must not be running")
+    reset.add_argument("--database", default="stripe-sandbox.sqlite3")
+    reset.add_argument("--clock-file")
+    given = parser.parse_args(arguments)
+    return {"serve": run_server, "reset": run_reset}[given.command](given)
+
+
+def run_server(arguments: argparse.Namespace) -> int:
+    if arguments.host not in LOOPBACK:
+        print("The sandbox listens on this machine only: use 127.0.0.1, ::1 or localhost.", file=sys.stderr)
+        return 2
+    for pair in arguments.webhook:
+        if "=" not in pair or not pair.startswith(("http://", "https://")):
+            print(f"--webhook takes URL=SECRET, not {pair!r}.", file=sys.stderr)
+            return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s stripe-sandbox %(levelname)s %(message)s")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    print(f"Stripe sandbox on http://{arguments.host}:{arguments.port} (process {os.getpid()})", flush=True)
+    Server(arguments).run()
+    return 0
+
+
+def run_reset(arguments: argparse.Namespace) -> int:
+    for suffix in ("", "-wal", "-shm"):
+        Path(arguments.database + suffix).unlink(missing_ok=True)
+    if arguments.clock_file:
+        Clock(path=arguments.clock_file)
+    print("The sandbox is empty.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The Flask application: the API under /v1, and the pages for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response, current_app, request
+
+from stripe_sandbox import api, pages, routes
+from stripe_sandbox.sandbox import Sandbox
+
+routes.load()
+
+
+def create_app(sandbox: Sandbox | None = None, **settings: Any) -> Flask:
+    """Return the WSGI application of a sandbox; without one, of a new sandbox made with `settings`."""
+    app = Flask("stripe_sandbox", static_url_path="/assets")
+    app.config["MAX_CONTENT_LENGTH"] = 4 * 1024 * 1024
+    app.extensions["sandbox"] = sandbox or Sandbox(**settings)
+    app.add_url_rule(
+        "/v1/<path:path>",
+        view_func=call_api,
+        methods=["GET", "POST", "DELETE"],
+        endpoint="api",
+        provide_automatic_options=False,
+    )
+    app.add_url_rule(
+        "/v2/<path:path>",
+        view_func=call_api,
+        methods=["GET", "POST", "DELETE"],
+        endpoint="api2",
+        provide_automatic_options=False,
+    )
+    pages.register(app)
+    return app
+
+
+def current() -> Sandbox:
+    """Return the sandbox of the application that serves the current request."""
+    sandbox: Sandbox = current_app.extensions["sandbox"]
+    return sandbox
+
+
+def call_api(path: str) -> Response:
+    """Hand an API request to `api.handle` as it came."""
+    answer = api.handle(
+        current(),
+        api.Request(
+            method=request.method,
+            path=request.path,
+            query=request.query_string,
+            body=request.get_data(),
+            headers={name.lower(): value for name, value in request.headers.items()},
+        ),
+    )
+    return Response(answer.body, status=answer.status, headers=answer.headers)

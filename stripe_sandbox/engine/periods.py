@@ -1,0 +1,48 @@
+"""Billing periods: days, weeks, months and years counted from an anchor, in UTC.
+
+Months keep the anchor's day where they have it and end on their last day where they do not: 31 January, 28 February,
+31 March (https://docs.stripe.com/billing/subscriptions/billing-cycle).
+"""
+
+from __future__ import annotations
+
+import calendar
+from datetime import UTC, datetime
+from typing import Any
+
+SECONDS = {"day": 86400, "week": 604800}
+MONTHS = {"month": 1, "year": 12}
+
+
+def boundary(anchor: int, interval: str, count: int, number: int) -> int:
+    """Return the start of the period that lies `number` periods after (or, negative, before) the anchor."""
+    if interval in SECONDS:
+        return anchor + number * count * SECONDS[interval]
+    return add_months(anchor, MONTHS[interval] * count * number)
+
+
+def add_months(moment: int, months: int) -> int:
+    """Return the same day and time of day `months` later, or the month's last day where that day does not exist."""
+    start = datetime.fromtimestamp(moment, UTC)
+    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+    day = min(start.day, calendar.monthrange(year, month + 1)[1])
+    return int(start.replace(year=year, month=month + 1, day=day).timestamp())
+
+
+def around(anchor: int, interval: str, count: int, moment: int) -> tuple[int, int]:
+    """Return the start and end of the period that contains a moment (a boundary belongs to the period it starts)."""
+    if interval in SECONDS:
+        number = (moment - anchor) // (count * SECONDS[interval])
+    else:
+        first, at = datetime.fromtimestamp(anchor, UTC), datetime.fromtimestamp(moment, UTC)
+        number = ((at.year - first.year) * 12 + at.month - first.month) // (MONTHS[interval] * count)
+        while boundary(anchor, interval, count, number) > moment:
+            number -= 1
+        while boundary(anchor, interval, count, number + 1) <= moment:
+            number += 1
+    return boundary(anchor, interval, count, number), boundary(anchor, interval, count, number + 1)
+
+
+def end_of(start: int, anchor: int, recurring: dict[str, Any]) -> int:
+    """Return when the period that starts at `start` ends, for a price's `recurring` hash."""
+    return around(anchor, recurring["interval"], recurring["interval_count"], start)[1]
