@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from blueprints import auth, billing, dashboard, devmail, gallery, health, pages, webhooks
+from blueprints import auth, billing, dashboard, devmail, gallery, health, pages, reports, webhooks
 
 
 def init_app(app: Flask) -> None:
@@ -18,4 +18,5 @@ def init_app(app: Flask) -> None:
     if devmail.is_available(app.config["TOLLGATE"]):
         app.register_blueprint(devmail.bp)
     app.register_blueprint(health.bp)
+    reports.init_app(app)
     app.register_blueprint(webhooks.bp)
