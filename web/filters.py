@@ -12,17 +12,12 @@ from typing import Any
 from flask import Flask, current_app, request, url_for
 
 import clock
+from billing import money as amounts
+from billing.money import MINUS, SYMBOLS, ZERO_DECIMAL
 from ledger import granting
 from ledger.models import CreditKind
 from web import charts, navigation
 
-MINUS = "\N{MINUS SIGN}"
-SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "inr": "₹", "cad": "CA$", "aud": "A$"}
-# Currencies without a smaller unit, so that Stripe's amounts are whole: https://docs.stripe.com/currencies#zero-decimal
-ZERO_DECIMAL = {
-    *("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga"),
-    *("pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"),
-}
 THEMES = ("light", "dark")
 
 SUBSCRIPTION_WORDS = {
@@ -56,14 +51,7 @@ def init_app(app: Flask) -> None:
 
 def money(amount_cents: int, currency: str = "usd", *, trim: bool = False) -> str:
     """Say an amount in a currency's smallest unit: 2000, "usd" is "$20.00"; with trim whole amounts are "$20"."""
-    currency = currency.lower()
-    sign = MINUS if amount_cents < 0 else ""
-    whole, rest = divmod(abs(amount_cents), 1 if currency in ZERO_DECIMAL else 100)
-    figure = f"{whole:,}"
-    if currency not in ZERO_DECIMAL and not (trim and rest == 0):
-        figure += f".{rest:02d}"
-    symbol = SYMBOLS.get(currency)
-    return f"{sign}{symbol}{figure}" if symbol else f"{sign}{figure} {currency.upper()}"
+    return amounts.in_words(amount_cents, currency, trim=trim)
 
 
 def per_unit(cents: float, currency: str = "usd") -> str:

@@ -1,0 +1,23 @@
+"""Amounts in words: Stripe's integers of a currency's smallest unit, as people write them."""
+
+from __future__ import annotations
+
+MINUS = "\N{MINUS SIGN}"
+SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "inr": "₹", "cad": "CA$", "aud": "A$"}
+# Currencies without a smaller unit, so that Stripe's amounts are whole: https://docs.stripe.com/currencies#zero-decimal
+ZERO_DECIMAL = {
+    *("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga"),
+    *("pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"),
+}
+
+
+def in_words(amount_cents: int, currency: str, *, trim: bool = False) -> str:
+    """Say an amount in a currency's smallest unit: 2000, "usd" is "$20.00"; with trim whole amounts are "$20"."""
+    currency = currency.lower()
+    sign = MINUS if amount_cents < 0 else ""
+    whole, rest = divmod(abs(amount_cents), 1 if currency in ZERO_DECIMAL else 100)
+    figure = f"{whole:,}"
+    if currency not in ZERO_DECIMAL and not (trim and rest == 0):
+        figure += f".{rest:02d}"
+    symbol = SYMBOLS.get(currency)
+    return f"{sign}{symbol}{figure}" if symbol else f"{sign}{figure} {currency.upper()}"
