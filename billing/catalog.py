@@ -1,7 +1,7 @@
 """What is sold, read from one TOML file into frozen objects; docs/catalogue.md explains every key.
 
 Nothing here talks to Stripe: billing/stripe_catalog.py makes Stripe sell the same, and a price is found there by its
-lookup key.
+lookup key. Amounts are whole numbers of the currency's smallest unit, called cents everywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal, TypeVar, cast
 
 from flask import Flask, current_app
 
-from billing import catalog_file
+from billing import catalog_file, catalog_rules
 from billing.errors import BillingError
 from config import Config
 
@@ -30,6 +30,11 @@ PRESETS = {
 Interval = Literal["month", "year"]
 INTERVAL_WORDS: dict[str, Interval] = {"monthly": "month", "yearly": "year"}
 
+# What Stripe takes: the largest amount, and the longest trial in days.
+MAX_CENTS = 99_999_999
+MAX_TRIAL_DAYS = 730
+MAX_COUNT = 1_000_000_000
+MAX_POLICY = 100_000
 
 T = TypeVar("T", "Plan", "Pack", "Feature", "Price")
 
@@ -56,7 +61,8 @@ class UnknownOffer(BillingError):
 class Price:
     """An amount for something: `amount_cents` of `currency`, once or per `interval`.
 
-    A metered price charges `cents_per_unit` for each unit that a meter counts, and its `amount_cents` is 0.
+    A metered price charges `cents_per_unit` for each unit that a meter counts in a period beyond the first
+    `included_units`; its `amount_cents` is 0.
     """
 
     key: str
@@ -66,6 +72,7 @@ class Price:
     interval: Interval | None = None
     meter: str | None = None
     cents_per_unit: Decimal | None = None
+    included_units: int = 0
 
     @property
     def is_metered(self) -> bool:
@@ -219,15 +226,16 @@ def load(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Catal
     """
     path = PRESETS.get(name_or_path, Path(name_or_path))
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(PRESETS)
         raise CatalogError("CATALOG", [f"{name_or_path!r} is neither {known} nor a file that can be read"]) from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # no TOML, or no UTF-8
         raise CatalogError(path.name, [str(error)]) from error
     table = catalog_file.Table(content)
     catalog = _catalog(table, default_name=path.stem)
-    problems = table.problems or _contradictions(catalog)
+    # References between broken parts would only repeat what is already said about the parts.
+    problems = table.problems or catalog_rules.contradictions(catalog)
     if problems:
         raise CatalogError(path.name, problems)
     return _with_overrides(catalog, overrides or {})
@@ -237,20 +245,22 @@ def _with_overrides(catalog: Catalog, overrides: Mapping[str, str]) -> Catalog:
     unknown = [key for key in overrides if not catalog.has_price(key)]
     if unknown:
         keys = ", ".join(p.key for p in catalog.prices)
-        raise CatalogError("settings", [f"STRIPE_PRICE_{k.upper()} matches no price key; there are {keys}" for k in unknown])
+        raise CatalogError(
+            "settings", [f"STRIPE_PRICE_{key.upper()} matches no price key; there are {keys}" for key in unknown]
+        )
     return replace(catalog, overrides=MappingProxyType(dict(overrides)))
 
 
 def _catalog(table: catalog_file.Table, default_name: str) -> Catalog:
-    name = table.text("name", default_name)
-    currency = table.text("currency", "usd")
+    name = table.word("name", default_name)
+    currency = table.word("currency", "usd", pattern=catalog_file.CURRENCY, wanted="three small letters such as usd")
     table.expect("name", "currency", "policies", "features", "costs", "meters", "plans", "packs")
     return Catalog(
         name=name,
         currency=currency,
         features=tuple(_feature(key, t) for key, t in table.tables("features")),
         meters=tuple(_meter(key, t) for key, t in table.tables("meters")),
-        costs=MappingProxyType(table.numbers("costs", at_least=0)),
+        costs=MappingProxyType(table.numbers("costs", at_least=0, at_most=MAX_COUNT)),
         plans=tuple(_plan(key, t, name, currency) for key, t in table.tables("plans")),
         packs=tuple(_pack(key, t, name, currency) for key, t in table.tables("packs")),
         policies=_policies(table.table("policies")),
@@ -264,7 +274,7 @@ def _feature(key: str, table: catalog_file.Table) -> Feature:
 
 def _meter(key: str, table: catalog_file.Table) -> Meter:
     table.expect("name", "event_name")
-    return Meter(key=key, name=table.required_text("name"), event_name=table.text("event_name", key))
+    return Meter(key=key, name=table.required_text("name"), event_name=table.word("event_name", key))
 
 
 def _plan(key: str, table: catalog_file.Table, catalog_name: str, currency: str) -> Plan:
@@ -272,22 +282,26 @@ def _plan(key: str, table: catalog_file.Table, catalog_name: str, currency: str)
         "name", "tagline", "credits", "features", "limits", "trial_days", "monthly_cents", "yearly_cents", "overage",
         "recommended",
     )  # fmt: skip
+    limits = table.numbers("limits", at_least=-1, at_most=MAX_COUNT)
     return Plan(
         key=key,
         name=table.required_text("name"),
         tagline=table.text("tagline", ""),
-        credits=table.number("credits", 0, at_least=0),
+        credits=table.number("credits", 0, at_most=MAX_COUNT),
         features=table.words("features"),
-        limits=MappingProxyType(table.numbers("limits", at_least=-1)),
-        trial_days=table.number("trial_days", 0, at_least=0),
+        limits=MappingProxyType(limits),
+        trial_days=table.number("trial_days", 0, at_most=MAX_TRIAL_DAYS),
         prices=tuple(_plan_prices(key, table, catalog_name, currency)),
-        overages=tuple(_overage(key, meter, t, catalog_name, currency) for meter, t in table.tables("overage")),
+        overages=tuple(
+            replace(_overage(key, meter, t, catalog_name, currency), included_units=max(0, limits.get(meter, 0)))
+            for meter, t in table.tables("overage")
+        ),
         is_recommended=table.flag("recommended"),
     )
 
 
 def _plan_prices(key: str, table: catalog_file.Table, catalog_name: str, currency: str) -> list[Price]:
-    amounts = {word: table.optional_number(f"{word}_cents", at_least=1) for word in INTERVAL_WORDS}
+    amounts = {word: table.optional_number(f"{word}_cents", at_most=MAX_CENTS) for word in INTERVAL_WORDS}
     return [
         Price(f"{key}_{word}", f"{catalog_name}_{key}_{word}", amount, currency, INTERVAL_WORDS[word])
         for word, amount in amounts.items()
@@ -297,15 +311,16 @@ def _plan_prices(key: str, table: catalog_file.Table, catalog_name: str, currenc
 
 def _overage(plan: str, meter: str, table: catalog_file.Table, catalog_name: str, currency: str) -> Price:
     table.expect("cents_per_1000")
-    cents = Decimal(table.required_number("cents_per_1000", at_least=1)) / 1000
+    cents = Decimal(table.required_number("cents_per_1000", at_most=MAX_CENTS)) / 1000
     key = f"{plan}_{meter}"
     return Price(key, f"{catalog_name}_{key}", 0, currency, "month", meter=meter, cents_per_unit=cents)
 
 
 def _pack(key: str, table: catalog_file.Table, catalog_name: str, currency: str) -> Pack:
     table.expect("name", "credits", "amount_cents")
-    credits = table.required_number("credits", at_least=1)
-    price = Price(key, f"{catalog_name}_{key}", table.required_number("amount_cents", at_least=1), currency)
+    credits = table.required_number("credits", at_most=MAX_COUNT)
+    cents = table.required_number("amount_cents", at_most=MAX_CENTS)
+    price = Price(key, f"{catalog_name}_{key}", cents, currency)
     return Pack(key=key, name=table.text("name", f"{credits:,} credits"), credits=credits, price=price)
 
 
@@ -313,31 +328,7 @@ def _policies(table: catalog_file.Table) -> Policies:
     default = Policies()
     names = tuple(Policies.__dataclass_fields__)
     table.expect(*names)
-    return Policies(**{name: table.number(name, getattr(default, name), at_least=0) for name in names})
-
-
-def _contradictions(catalog: Catalog) -> list[str]:
-    """Say what no single key shows: references to nothing, two free plans, one key for two prices."""
-    features = {f.key for f in catalog.features}
-    meters = {m.key for m in catalog.meters}
-    keys = [p.key for p in catalog.prices]
-    free = [p.key for p in catalog.plans if p.is_free]
-    problems = [
-        f"plans.{plan.key}.features: {name!r} is not under [features]; there are {', '.join(sorted(features)) or 'none'}"
-        for plan in catalog.plans
-        for name in plan.features
-        if name not in features
-    ]
-    problems += [
-        f"plans.{plan.key}.overage.{price.meter}: there is no meter of that name under [meters]"
-        for plan in catalog.plans
-        for price in plan.overages
-        if price.meter not in meters
-    ]
-    problems += [f"{key}: two prices have this key; rename a plan or a pack" for key in {k for k in keys if keys.count(k) > 1}]
-    if len(free) != 1:
-        problems.append(f"plans: exactly one plan must have no price, the free one; there are {len(free)}")
-    return problems
+    return Policies(**{name: table.number(name, getattr(default, name), at_most=MAX_POLICY) for name in names})
 
 
 def _found(key: str, things: tuple[T, ...]) -> T:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from typing import Any
+
+# Keys become part of Stripe's ids, of addresses and of settings' names.
+KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
+CURRENCY = re.compile(r"[a-z]{3}")
 
 
 class Table:
@@ -25,6 +30,8 @@ class Table:
     def tables(self, key: str) -> Iterator[tuple[str, Table]]:
         """Yield the named tables below a key, in the file's order."""
         for name, content in self._dict(key).items():
+            if not KEY.fullmatch(name):
+                self._report(f"{key}.{name}", "must be named in small letters, digits and _, beginning with a letter")
             if isinstance(content, dict):
                 yield name, Table(content, f"{self._full(key)}.{name}", self.problems)
             else:
@@ -35,6 +42,7 @@ class Table:
         return Table(self._dict(key), self._full(key), self.problems)
 
     def text(self, key: str, default: str) -> str:
+        """Return a text, or the default when the key is missing."""
         value = self.content.get(key, default)
         if isinstance(value, str):
             return value
@@ -42,11 +50,29 @@ class Table:
         return default
 
     def required_text(self, key: str) -> str:
+        """Return a text that must be there and say something."""
         if key not in self.content:
             self._report(key, "is missing")
+        elif not str(self.content[key]).strip():
+            self._report(key, "must not be empty")
         return self.text(key, "")
 
+    def word(
+        self,
+        key: str,
+        default: str,
+        *,
+        pattern: re.Pattern[str] = KEY,
+        wanted: str = "small letters, digits and _, beginning with a letter",
+    ) -> str:
+        """Return a text that a pattern matches."""
+        value = self.text(key, default)
+        if not pattern.fullmatch(value):
+            self._report(key, f"must be {wanted}; it is {value!r}")
+        return value
+
     def words(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts; none when the key is missing."""
         value = self.content.get(key, [])
         if isinstance(value, list) and all(isinstance(word, str) for word in value):
             return tuple(value)
@@ -54,34 +80,41 @@ class Table:
         return ()
 
     def flag(self, key: str) -> bool:
+        """Return true or false; false when the key is missing."""
         value = self.content.get(key, False)
         if isinstance(value, bool):
             return value
         self._report(key, f"must be true or false; it is {value!r}")
         return False
 
-    def number(self, key: str, default: int, *, at_least: int) -> int:
+    def number(self, key: str, default: int, *, at_least: int = 0, at_most: int) -> int:
+        """Return a whole number, or the default when the key is missing."""
         value = self.content.get(key, default)
-        # true is a whole number to Python, and to nobody else.
-        if isinstance(value, int) and not isinstance(value, bool) and value >= at_least:
-            return value
         unit = " of cents" if key.endswith("_cents") or key.startswith("cents_") else ""
-        self._report(key, f"must be a whole number{unit}, at least {at_least}; it is {value!r}")
+        # true is a whole number to Python, and to nobody else.
+        if not isinstance(value, int) or isinstance(value, bool):
+            self._report(key, f"must be a whole number{unit}; it is {value!r}")
+        elif not at_least <= value <= at_most:
+            self._report(key, f"must be a whole number{unit} from {at_least} to {at_most}; it is {value}")
+        else:
+            return value
         return default
 
-    def required_number(self, key: str, *, at_least: int) -> int:
+    def required_number(self, key: str, *, at_most: int) -> int:
+        """Return a whole number from 1 that must be there."""
         if key not in self.content:
             self._report(key, "is missing")
-            return at_least
-        return self.number(key, at_least, at_least=at_least)
+            return 1
+        return self.number(key, 1, at_least=1, at_most=at_most)
 
-    def optional_number(self, key: str, *, at_least: int) -> int | None:
-        return self.number(key, at_least, at_least=at_least) if key in self.content else None
+    def optional_number(self, key: str, *, at_most: int) -> int | None:
+        """Return a whole number from 1; None when the key is missing."""
+        return self.number(key, 1, at_least=1, at_most=at_most) if key in self.content else None
 
-    def numbers(self, key: str, *, at_least: int) -> dict[str, int]:
+    def numbers(self, key: str, *, at_least: int, at_most: int) -> dict[str, int]:
         """Return a table of whole numbers by name."""
         table = self.table(key)
-        return {name: table.number(name, 0, at_least=at_least) for name in table.content}
+        return {name: table.number(name, 0, at_least=at_least, at_most=at_most) for name in table.content}
 
     def _dict(self, key: str) -> dict[str, Any]:
         value = self.content.get(key, {})
