@@ -1,3 +1,3 @@
-"""A faithful local Stripe: the API of the installed SDK's version, hosted pages, signed webhooks and a movable clock."""
+"""A faithful local Stripe: the installed SDK's API, hosted pages, signed webhooks and a movable clock."""
 
 __version__ = "1.0.0"

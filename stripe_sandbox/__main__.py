@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
-from gunicorn.app.base import BaseApplication
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from stripe_sandbox import app as application
 from stripe_sandbox.clock import Clock
@@ -96,17 +94,21 @@ def main(arguments: list[str] | None = None) -> int:
     return {"serve": run_server, "reset": run_reset}[given.command](given)
 
 
+def say(words: str, *, error: bool = False) -> None:
+    (sys.stderr if error else sys.stdout).write(words + "\n")
+    sys.stdout.flush()
+
+
 def run_server(arguments: argparse.Namespace) -> int:
     if arguments.host not in LOOPBACK:
-        print("The sandbox listens on this machine only: use 127.0.0.1, ::1 or localhost.", file=sys.stderr)
+        say("The sandbox listens on this machine only: use 127.0.0.1, ::1 or localhost.", error=True)
         return 2
     for pair in arguments.webhook:
         if "=" not in pair or not pair.startswith(("http://", "https://")):
-            print(f"--webhook takes URL=SECRET, not {pair!r}.", file=sys.stderr)
+            say(f"--webhook takes URL=SECRET, not {pair!r}.", error=True)
             return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s stripe-sandbox %(levelname)s %(message)s")
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    print(f"Stripe sandbox on http://{arguments.host}:{arguments.port} (process {os.getpid()})", flush=True)
+    say(f"Stripe sandbox on http://{arguments.host}:{arguments.port}")
     Server(arguments).run()
     return 0
 
@@ -116,7 +118,7 @@ def run_reset(arguments: argparse.Namespace) -> int:
         Path(arguments.database + suffix).unlink(missing_ok=True)
     if arguments.clock_file:
         Clock(path=arguments.clock_file)
-    print("The sandbox is empty.")
+    say("The sandbox is empty.")
     return 0
 
 

@@ -26,9 +26,9 @@ log = logging.getLogger("stripe_sandbox")
 KEEP_REQUESTS = 2000
 IDEMPOTENCY_SECONDS = 24 * 3600
 NO_KEY = (
-    "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth (e.g. "
-    "'Authorization: Bearer YOUR_SECRET_KEY'). See https://stripe.com/docs/api#authentication for details, or we can help "
-    "at https://support.stripe.com/."
+    "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer "
+    "auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See https://stripe.com/docs/api#authentication for "
+    "details, or we can help at https://support.stripe.com/."
 )
 
 
@@ -51,7 +51,7 @@ class Response:
 
 
 def handle(sandbox: Sandbox, request: Request) -> Response:
-    """Answer a request; never raises, and never changes anything when it answers with a refusal of the request itself."""
+    """Answer a request; never raises, and changes nothing when it refuses the request itself."""
     request_id = sandbox.new_request_id()
     started = time.monotonic()
     key = request.headers.get("idempotency-key") if request.method == "POST" else None
@@ -95,8 +95,8 @@ def authenticate(request: Request) -> None:
         return
     if key.startswith("pk_"):
         raise errors.StripeError(
-            "This API call cannot be made with a publishable API key. Please use a secret API key. You can find a list of "
-            "your API keys at https://dashboard.stripe.com/account/apikeys.",
+            "This API call cannot be made with a publishable API key. Please use a secret API key. You can find a "
+            "list of your API keys at https://dashboard.stripe.com/account/apikeys.",
             status=401,
             code="secret_key_required",
         )
@@ -109,7 +109,8 @@ def _check_version(request: Request) -> None:
     wanted = request.headers.get("stripe-version", "").split(";")[0].strip()
     if wanted and wanted != stripe.api_version:
         raise errors.invalid(
-            f"Invalid Stripe API version: {wanted}. The sandbox speaks {stripe.api_version}, the version of the installed SDK."
+            f"Invalid Stripe API version: {wanted}. The sandbox speaks {stripe.api_version}, the version of the "
+            "installed SDK."
         )
 
 
@@ -156,8 +157,8 @@ def _replay(sandbox: Sandbox, request: Request, form: dict[str, Any], key: str) 
         )
     if stored["fingerprint"] != _fingerprint(form):
         raise errors.StripeError(
-            "Keys for idempotent requests can only be used with the same parameters they were first used with. Try using "
-            f"a key other than '{key}' if you meant to execute a different request.",
+            "Keys for idempotent requests can only be used with the same parameters they were first used with. Try "
+            f"using a key other than '{key}' if you meant to execute a different request.",
             type="idempotency_error",
         )
     return stored

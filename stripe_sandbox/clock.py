@@ -10,8 +10,8 @@ from pathlib import Path
 class Clock:
     """Seconds since the epoch as the sandbox sees them.
 
-    `path` names a file that always holds the offset as a plain number of seconds, so that another program can follow the
-    sandbox's time travel by adding it to its own clock. A frozen clock stands still until it is moved.
+    `path` names a file that always holds the offset as a plain number of seconds, so that another program can follow
+    the sandbox's time travel by adding it to its own clock. A frozen clock stands still until it is moved.
     """
 
     def __init__(self, offset: float = 0.0, path: str | os.PathLike[str] | None = None) -> None:
@@ -45,4 +45,4 @@ class Clock:
             return
         beside = self.path.with_name(self.path.name + ".new")
         beside.write_text(f"{self.offset:.3f}\n", encoding="ascii")
-        os.replace(beside, self.path)
+        beside.replace(self.path)

@@ -87,8 +87,7 @@ class Contract:
             except errors.StripeError as error:
                 if problem is None or self._suits(value, branch):
                     problem = error
-        assert problem is not None
-        raise problem
+        raise problem or errors.invalid("Invalid value", param)
 
     def _suits(self, value: Any, branch: Schema) -> bool:
         branch = self._deref(branch)
@@ -217,7 +216,7 @@ def load() -> Contract:
         # Written beside and renamed, so that two processes that start together never read half a file.
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
             json.dump(document, file)
-        os.replace(file.name, path)
+        Path(file.name).replace(path)
     except OSError:
         pass  # A read-only home costs the few seconds at each start, and nothing else.
     return Contract(document)
@@ -225,10 +224,10 @@ def load() -> Contract:
 
 def cache_path() -> Path:
     """Return where the contract is kept: by SDK version, and by the code that read it."""
-    with open(str(sdk_schemas.__file__), "rb") as source:
-        reader = hashlib.sha256(source.read()).hexdigest()[:12]
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "stripe-sandbox" / f"contract-{stripe.VERSION}-{reader}.json"
+    reader = hashlib.sha256(Path(str(sdk_schemas.__file__)).read_bytes()).hexdigest()[:12]
+    base = os.environ.get("XDG_CACHE_HOME")
+    folder = Path(base) if base else Path.home() / ".cache"
+    return folder / "stripe-sandbox" / f"contract-{stripe.VERSION}-{reader}.json"
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 Post = Callable[[str, dict[str, str], bytes], int]
 
-# Seconds between attempts. Stripe backs off for up to three days; the first steps here are short, because on a laptop the
-# endpoint that failed is being edited and will be back in a moment.
+# Seconds between attempts. Stripe backs off for up to three days; the first steps here are short, because on a laptop
+# the endpoint that failed is being edited and will be back in a moment.
 BACK_OFF = (1, 5, 20, 60, 300, 1800, 7200, 18000, 43200, 86400, 86400)
 TIMEOUT_SECONDS = 20
 
@@ -145,7 +145,7 @@ def sign(body: bytes, secrets: list[str], timestamp: int | None = None) -> str:
 
 
 def post_over_http(url: str, headers: dict[str, str], body: bytes) -> Any:
-    """Post to a real endpoint; returns the status and the first 2,000 characters of the answer. Redirects are failures."""
+    """Post to a real endpoint; returns the status and the start of the answer. Redirects are failures."""
     parts = urllib.parse.urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)

@@ -73,8 +73,9 @@ def parameter_unknown(params: list[str], nearest: str | None = None) -> StripeEr
 
 def parameter_empty(param: str) -> StripeError:
     message = (
-        f"You passed an empty string for '{param}'. We assume empty values are an attempt to unset a parameter; however "
-        f"'{param}' cannot be unset. You should remove '{param}' from your request or supply a non-empty value."
+        f"You passed an empty string for '{param}'. We assume empty values are an attempt to unset a parameter; "
+        f"however '{param}' cannot be unset. You should remove '{param}' from your request or supply a non-empty "
+        "value."
     )
     return StripeError(message, code="parameter_invalid_empty", param=param)
 

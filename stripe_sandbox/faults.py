@@ -10,8 +10,9 @@ from typing import Any
 class ApiFault:
     """What happens to API requests: `mode` is "slow", "429", "500", "500_after" or "unreachable".
 
-    "500" fails before the request does anything, "500_after" when it has been done and recorded, "unreachable" drops the
-    connection without an answer. `share` is how many requests of a hundred are hit; `remaining` how many more (None: no end).
+    "500" fails before the request does anything, "500_after" when it has been done and recorded, "unreachable" drops
+    the connection without an answer. `share` is how many requests of a hundred are hit; `remaining` how many more
+    (None: no end).
     """
 
     mode: str
@@ -23,7 +24,7 @@ class ApiFault:
 
 @dataclass
 class DeliveryFault:
-    """What happens to webhooks: `mode` is "drop", "duplicate", "delay" or "reorder"; `types` narrows it to some events."""
+    """What happens to webhooks: `mode` is "drop", "duplicate", "delay" or "reorder", for all events or some `types`."""
 
     mode: str
     share: int = 100

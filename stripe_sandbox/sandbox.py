@@ -1,6 +1,7 @@
 """The running sandbox: its store, clock, contract and deliveries, and the two ways in which its world changes.
 
-A transaction is opened for an API request, a page or a due task; `advance` moves time and runs what falls due, in order.
+A transaction is opened for an API request, a page or a due task; `advance` moves time and runs what falls due, in
+order.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from stripe_sandbox.world import World
 class Sandbox:
     """One local Stripe account with everything in it.
 
-    `base_url` is where its pages are reached. With `strict`, every response and event is checked against the contract too,
-    and departures are added to `violations`; refused requests always are.
+    `base_url` is where its pages are reached. With `strict`, every response and event is checked against the contract
+    too, and departures are added to `violations`; refused requests always are.
     """
 
     def __init__(

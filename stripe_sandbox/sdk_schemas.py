@@ -1,20 +1,20 @@
 """Read Stripe's contract - routes, parameters, resources - out of the installed SDK's own sources.
 
 stripe-python is generated from Stripe's OpenAPI specification for exactly the API version that it pins, so its type
-annotations are that version's contract. Nothing is downloaded, and nothing can drift from the SDK in use. Building takes
-a few seconds; `contract.py` keeps the result on disk.
+annotations are that version's contract. Nothing is downloaded, and nothing can drift from the SDK in use. Building
+takes a few seconds; `contract.py` keeps the result on disk.
 """
 
 from __future__ import annotations
 
 import ast
-import os
 import re
+from pathlib import Path
 from typing import Any
 
 import stripe
 
-ROOT = os.path.dirname(str(stripe.__file__))
+ROOT = Path(str(stripe.__file__)).parent
 PRIMITIVES: dict[str, dict[str, Any]] = {
     "str": {"type": "string"},
     "int": {"type": "integer"},
@@ -44,15 +44,10 @@ class _Reader:
         self._services: list[tuple[ast.ClassDef, str, dict[str, tuple[str, str]]]] = []
 
     def read_sources(self) -> None:
-        for folder, _, files in os.walk(ROOT):
-            where = os.path.relpath(folder, ROOT)
-            if "__pycache__" in folder or where.startswith(("v2", os.path.join("params", "v2"))):
-                continue
-            for name in files:
-                if name.endswith(".py") and name != "__init__.py":
-                    module = ("" if where == "." else where.replace(os.sep, ".") + ".") + name[:-3]
-                    with open(os.path.join(folder, name), encoding="utf-8") as source:
-                        self._read_module(ast.parse(source.read()), module)
+        for path in sorted(ROOT.rglob("*.py")):
+            where = path.relative_to(ROOT).with_suffix("").parts
+            if where[-1] != "__init__" and where[0] != "v2" and where[:2] != ("params", "v2"):
+                self._read_module(ast.parse(path.read_text(encoding="utf-8")), ".".join(where))
 
     def _read_module(self, tree: ast.Module, module: str) -> None:
         imports = {
@@ -120,12 +115,10 @@ class _Reader:
 
     @staticmethod
     def _rename(statement: ast.Assign, properties: dict[str, Schema], required: list[str]) -> list[str]:
-        assert isinstance(statement.value, ast.Dict)
-        for old, new in zip(statement.value.keys, statement.value.values, strict=True):
-            assert isinstance(old, ast.Constant) and isinstance(new, ast.Constant)
-            if old.value in properties:
-                properties[str(new.value)] = properties.pop(str(old.value))
-                required = [str(new.value) if name == old.value else name for name in required]
+        for old, new in ast.literal_eval(statement.value).items():
+            if old in properties:
+                properties[new] = properties.pop(old)
+                required = [new if name == old else name for name in required]
         return required
 
     def _annotation(self, node: ast.expr, module: str, imports: Any, scope: tuple[str, ...]) -> Schema:
@@ -190,9 +183,8 @@ class _Reader:
 
     def _route(self, node: ast.ClassDef, function: ast.FunctionDef, module: str, imports: Any) -> Any:
         call = next((part for part in ast.walk(function) if _is_request(part)), None)
-        if call is None:
+        if not isinstance(call, ast.Call):
             return None
-        assert isinstance(call, ast.Call)
         target = call.args[1]
         path = target.func.value if isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute) else target
         if not isinstance(path, ast.Constant):

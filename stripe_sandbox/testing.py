@@ -1,4 +1,4 @@
-"""The sandbox in-process: the official SDK without a socket, a clean world in milliseconds, a clock that the test moves.
+"""The sandbox in-process: the official SDK without a socket, a clean world in milliseconds, a movable clock.
 
 sandbox = Sandbox()
 client = stripe.StripeClient("sk_test_sandbox", http_client=sandbox.http_client())
@@ -36,8 +36,8 @@ class CheckoutRefused(Exception):
 class Sandbox(sandbox.Sandbox):
     """A sandbox for tests: in memory unless told otherwise, strict about the contract.
 
-    `clock.freeze()` makes time stand still; `advance(days=3)` moves it and runs what falls due. `violations` lists every
-    refused request and every departure of an answer or event from the contract since the last `reset()`.
+    `clock.freeze()` makes time stand still; `advance(days=3)` moves it and runs what falls due. `violations` lists
+    every refused request and every departure of an answer or event from the contract since the last `reset()`.
     """
 
     def __init__(self, database: str = ":memory:", *, base_url: str = "http://stripe.test", **settings: Any) -> None:
@@ -69,17 +69,17 @@ class Sandbox(sandbox.Sandbox):
     def deliver(
         self, post: Post, *, order: str = "as_is", seed: int = 0, times: int = 1, limit: int | None = None
     ) -> list[tuple[str, int | None]]:
-        """Deliver all webhooks that are due, and those that doing so brings about; returns `(event id, status)` of each.
+        """Deliver the webhooks that are due; returns `(event id, status)` of each.
 
-        `order` is "as_is", "reversed" or "shuffled" (by `seed`); with `times` each is sent that often in a row. `limit` ends
-        after so many deliveries.
+        `order` is "as_is", "reversed" or "shuffled" (by `seed`); with `times` each is sent that often in a row.
+        `limit` ends after so many deliveries.
         """
         sent: list[tuple[str, int | None]] = []
         rows = deliveries.due(self)
         if order == "reversed":
             rows = rows[::-1]
         elif order == "shuffled":
-            random.Random(seed).shuffle(rows)
+            random.Random(seed).shuffle(rows)  # noqa: S311 - an order, not a secret
         elif order != "as_is":
             raise ValueError(f"order must be as_is, reversed or shuffled, not {order!r}")
         for row in rows[:limit]:
@@ -110,8 +110,8 @@ class Sandbox(sandbox.Sandbox):
     ) -> str:
         """Complete a hosted checkout through its page's own form, as a person would; returns where it redirects to.
 
-        `session` is a session's id or URL. A 3-D Secure page is answered with `challenge` ("complete" or "fail"). Raises
-        `CheckoutRefused` with the page's words when the card is declined or a field is wrong.
+        `session` is a session's id or URL. A 3-D Secure page is answered with `challenge` ("complete" or "fail").
+        Raises `CheckoutRefused` with the page's words when the card is declined or a field is wrong.
         """
         path = "/checkout/c/pay/" + session.rstrip("/").rsplit("/", 1)[-1]
         browser = self.browser()
@@ -161,7 +161,7 @@ class HTTPClient(stripe.HTTPClient):
             target, method=method.upper(), headers=dict(headers or {}), data=body, base_url="http://stripe.test"
         )
         if answer.status_code == UNREACHABLE:
-            raise stripe.APIConnectionError("Unexpected error communicating with Stripe.", should_retry=True)
+            raise stripe.APIConnectionError("Unexpected error communicating with Stripe.", should_retry=True)  # type: ignore[no-untyped-call]
         return answer.get_data(as_text=True), answer.status_code, dict(answer.headers)
 
     def close(self) -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class World:
     """The state of the sandbox within one transaction.
 
-    `now` is the time in whole seconds: the sandbox's, or a test clock's once `follow_clock_of` has seen a customer that is
-    bound to one. `request` is what events say about their cause: `{"id": ..., "idempotency_key": ...}`.
+    `now` is the time in whole seconds: the sandbox's, or a test clock's once `follow_clock_of` has seen a customer
+    that is bound to one. `request` is what events say about their cause: `{"id": ..., "idempotency_key": ...}`.
     """
 
     def __init__(self, sandbox: Sandbox, *, now: float, request: dict[str, Any] | None = None) -> None:

@@ -115,8 +115,8 @@ def remove_code(world: World, session: Document) -> Document:
 def submit(world: World, session: Document, method: Document | None, contact: Document) -> Document:
     """Pay or set up as the page's form asks; the session is then complete, or waits for its challenge.
 
-    `contact` has `email`, `name` and optionally `phone`, `address`, `tax_ids`. Raises Stripe's card error when the card is
-    refused, which is to be kept; the session stays open.
+    `contact` has `email`, `name` and optionally `phone`, `address`, `tax_ids`. Raises Stripe's card error when the
+    card is refused, which is to be kept; the session stays open.
     """
     ensure_open(world, session)
     session["_contact"] = contact
@@ -260,8 +260,7 @@ def _complete(world: World, session: Document, intent: Document | None) -> Docum
     }
     if customer is not None:
         _update_customer(world, session, customer, contact)
-    if session["mode"] == "subscription":
-        assert customer is not None
+    if session["mode"] == "subscription" and customer is not None:
         _subscribe(world, session, customer, intent, method)
     elif session["mode"] == "payment":
         _paid_once(world, session, customer, intent, method)
@@ -335,7 +334,8 @@ def _subscribe(
     wanted = session["_subscription_data"] or {}
     if method is not None:
         methods.attach(world, method, customer)
-    recurring, once = [], []
+    recurring: list[Document] = []
+    once: list[Document] = []
     for item in session["_line_items"]:
         price = world.get("price", item["price"])
         entry = {"price": price, "quantity": item["quantity"], "metadata": item.get("_metadata")}

@@ -220,7 +220,7 @@ def schedule_finalisation(world: World, invoice: Document) -> None:
 
 
 def finalize(world: World, invoice: Document) -> Document:
-    """Close a draft: number it, draw on the customer's balance, prepare its payment; an invoice over nothing is paid."""
+    """Close a draft: number it, draw on the balance, prepare its payment; an invoice over nothing is paid."""
     if invoice["status"] != "draft":
         raise errors.invalid("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
     customer = world.get("customer", invoice["customer"])
@@ -273,8 +273,14 @@ def _draw_on_balance(world: World, invoice: Document, customer: Document) -> Non
 
 
 def change_balance(
-    world: World, customer: Document, amount: int, *, type: str, currency: str, **fields: Any
-) -> Document:  # noqa: A002
+    world: World,
+    customer: Document,
+    amount: int,
+    *,
+    type: str,  # noqa: A002 - Stripe's word
+    currency: str,
+    **fields: Any,
+) -> Document:
     """Add cents to a customer's balance (negative: credit) and keep the transaction."""
     customer["balance"] += amount
     customer["currency"] = customer["currency"] or currency
@@ -364,7 +370,8 @@ def pay(
     preferred = (invoice["default_payment_method"], (subscription or {}).get("default_payment_method"))
     method = method or methods.default_for(world, customer, *preferred)
     intent = intent_of(world, invoice)
-    assert intent is not None
+    if intent is None:
+        raise RuntimeError(f"the open invoice {invoice['id']} has no payment")
     if automatic or invoice["attempt_count"] == 0:
         invoice["attempt_count"] += 1
     invoice["attempted"] = True

@@ -1,7 +1,7 @@
 """Taking money: what a card does when it is charged or set up, and what that leaves behind.
 
-Callers decide what a refused card means for them; this module leaves the failed charge, the payment intent's error and the
-events, and raises Stripe's card error.
+Callers decide what a refused card means for them; this module leaves the failed charge, the payment intent's error
+and the events, and raises Stripe's card error.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def confirm(
 
 
 def answer_challenge(world: World, intent: Document, *, passed: bool) -> Document:
-    """Carry on with an intent whose card's holder has answered the bank; raises the card error when they did not pass."""
+    """Carry on with an intent whose cardholder has answered the bank; raises the card error when they failed."""
     method = world.get("payment_method", intent["payment_method"])
     if not passed:
         raise _fail_authentication(world, intent, method)

@@ -55,9 +55,9 @@ def _graduated(tiers: list[Document], units: Decimal) -> Decimal:
 def discount_lines(lines: list[Document], discounts: list[tuple[str, Document]]) -> None:
     """Write `discount_amounts` on lines: `[{"amount", "discount"}]`, each discount on what the earlier ones left.
 
-    `discounts` are pairs of a discount's id and its coupon.
-    A line is any dict with `amount`, `discountable`, and `_product`. A fixed amount is spread in proportion, and the last
-    line takes the rest, so that the parts always add up.
+    `discounts` are pairs of a discount's id and its coupon. A line is any dict with `amount`, `discountable`, and
+    `_product`. A fixed amount is spread in proportion, and the last line takes the rest, so that the parts always add
+    up.
     """
     for line in lines:
         line["discount_amounts"] = []

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import errors, ids, objects
 from stripe_sandbox.engine import balance, tasks
-from stripe_sandbox.objects import rendering
 from stripe_sandbox.engine.subscriptions import money
+from stripe_sandbox.objects import rendering
 
 if TYPE_CHECKING:
     from stripe_sandbox.world import World
@@ -107,7 +107,7 @@ def succeed(world: World, refund: Document) -> None:
 
 @tasks.task("refund.fail")
 def fail(world: World, refund: Document) -> None:
-    """Take back a refund that the bank would not accept: the money returns to the balance, the charge is refunded less."""
+    """Take back a refund that the bank would not accept: the money returns, the charge is refunded less."""
     if refund["status"] not in ("succeeded", "pending"):
         return
     returned = balance.book(world, "refund_failure", refund, refund["amount"], description="REFUND FAILURE")
@@ -122,8 +122,8 @@ def cancel(world: World, refund: Document) -> Document:
     """Cancel a refund that is still waiting."""
     if refund["status"] != "requires_action":
         raise errors.invalid(
-            f"Refund {refund['id']} cannot be canceled because it has a status of {refund['status']}. Only refunds with "
-            "a status of requires_action can be canceled."
+            f"Refund {refund['id']} cannot be canceled because it has a status of {refund['status']}. Only refunds "
+            "with a status of requires_action can be canceled."
         )
     refund["status"] = "canceled"
     _give_back(world, refund)

@@ -25,7 +25,7 @@ def task(name: str) -> Callable[[Task], Task]:
 
 
 def next_due(store: Store, at: float, *, clock: str = "") -> Any:
-    """Return the earliest appointment up to a time, on the sandbox's clock or on a test clock; None when there is none."""
+    """Return the earliest appointment up to a time, on the sandbox's clock or a test clock's, or None."""
     return store.row("SELECT * FROM tasks WHERE clock = ? AND due_at <= ? ORDER BY due_at, seq LIMIT 1", clock, at)
 
 

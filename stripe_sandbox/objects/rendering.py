@@ -1,8 +1,8 @@
 """How stored documents become what the API shows: private fields dropped, live parts filled in, `expand` obeyed.
 
-Documents keep ids where Stripe embeds whole objects that live on their own (the price of a subscription item, the coupon
-behind a discount), so that nothing shows a stale copy. `EMBEDDED` names such places; `ON_DEMAND` names the fields that Stripe
-gives only to those who ask with `expand`.
+Documents keep ids where Stripe embeds whole objects that live on their own (the price of a subscription item, the
+coupon behind a discount), so that nothing shows a stale copy. `EMBEDDED` names such places; `ON_DEMAND` names the
+fields that Stripe gives only to those who ask with `expand`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ON_DEMAND: dict[str, dict[str, Callable[[World, Document], Any]]] = {}
 
 
 def embeds(kind: str) -> Callable[..., Any]:
-    """Register the function that fills in, in the shown copy, what a kind always shows; it also gets the stored document."""
+    """Register the function that fills in, in the shown copy, what a kind always shows."""
 
     def register(
         function: Callable[[World, Document, Document], None],

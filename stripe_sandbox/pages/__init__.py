@@ -1,6 +1,7 @@
 """The pages for people: hosted Checkout, the bank's challenge, and whatever else Stripe shows in a browser.
 
-Each module has a blueprint named `blueprint`; all of them work without JavaScript, and none of them stores a card number.
+Each module has a blueprint named `blueprint`; all of them work without JavaScript, and none of them stores a card
+number.
 """
 
 from __future__ import annotations

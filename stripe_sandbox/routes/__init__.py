@@ -3,8 +3,9 @@
     @route("POST", "/v1/customers/{customer}")
     def update(world, params, customer): ...
 
-A handler gets the transaction's `World`, the typed parameters (without `expand`) and the parts of the path. It returns a stored
-document, a list object of documents, or a deletion stub; rendering, expansion and validation are done around it.
+A handler gets the transaction's `World`, the typed parameters (without `expand`) and the parts of the path. It
+returns a stored document, a list object of documents, or a deletion stub; rendering, expansion and validation are
+done around it.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def _flow(world: World, customer: Document, configuration: Document, given: Docu
         },
         "type": kind,
     }
-    flow.update({name: None for name in FLOW_DETAILS})
+    flow.update(dict.fromkeys(FLOW_DETAILS))
     if not kind.startswith("subscription_"):
         return flow
     details = given.get(kind)

@@ -6,7 +6,6 @@ from typing import Any
 
 from stripe_sandbox import errors, ids, objects
 from stripe_sandbox.engine import checkout, discounts
-from stripe_sandbox.objects import rendering
 from stripe_sandbox.pagination import page, page_of
 from stripe_sandbox.routes import products, route
 from stripe_sandbox.routes.fields import check_metadata, merge_metadata
@@ -233,8 +232,8 @@ def _check_items(world: World, params: Document, items: list[Document]) -> None:
     recurring = [price for price in prices if price["type"] == "recurring"]
     if params["mode"] == "payment" and recurring:
         raise errors.invalid(
-            "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode or use only "
-            "one-time prices.",
+            "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode or "
+            "use only one-time prices.",
             "line_items",
         )
     if params["mode"] == "subscription" and not recurring:
@@ -376,8 +375,3 @@ def list_all(world: World, params: Document) -> Document:
 def line_items(world: World, params: Document, session: str) -> Document:
     document = world.get("checkout.session", session)
     return page_of(document["_line_items"], params, f"/v1/checkout/sessions/{session}/line_items")
-
-
-@rendering.on_demand("checkout.session", "total_details")
-def _show_breakdown(world: World, session: Document) -> Document | None:
-    return session["total_details"]

@@ -87,8 +87,8 @@ def _own_method(world: World, customer: Document, wanted: str) -> str | None:
     method = methods.resolve(world, wanted, param=DEFAULT_METHOD)
     if method["customer"] != customer["id"]:
         raise errors.invalid(
-            f"The customer does not have a payment method with the ID {wanted}. The payment method must be attached to the "
-            "customer.",
+            f"The customer does not have a payment method with the ID {wanted}. The payment method must be attached "
+            "to the customer.",
             DEFAULT_METHOD,
             code="resource_missing",
         )

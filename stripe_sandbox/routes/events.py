@@ -25,11 +25,11 @@ def list_all(world: World, params: Document) -> Document:
     wanted = params.get("types") or ([params["type"]] if params.get("type") else None)
     if wanted is not None and len(wanted) > 20:
         raise errors.invalid("You may only specify up to 20 types.", "types")
-    exact = wanted is not None and not any("*" in type for type in wanted)
+    exact = wanted is not None and not any("*" in one for one in wanted)
     delivered = params.get("delivery_success")
 
     def matches(event: Document) -> bool:
-        if wanted is not None and not exact and not any(_matches(type, event["type"]) for type in wanted):
+        if wanted is not None and not exact and not any(_matches(one, event["type"]) for one in wanted):
             return False
         return delivered is None or (deliveries.pending_count(world, event["id"]) == 0) == delivered
 

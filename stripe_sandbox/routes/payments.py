@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stripe_sandbox import errors
+from stripe_sandbox import cards, errors
 from stripe_sandbox.engine import methods, payments, refunds
 from stripe_sandbox.pagination import page, page_of
 from stripe_sandbox.routes import payment_methods, route
@@ -88,7 +88,8 @@ def _chosen(world: World, params: Document, intent: Document) -> Document | None
     method = methods.resolve(world, params["payment_method"])
     if method["customer"] and method["customer"] != intent["customer"]:
         raise errors.invalid(
-            "The provided PaymentMethod cannot be attached. To reuse a PaymentMethod, you must attach it to a Customer first."
+            "The provided PaymentMethod cannot be attached. To reuse a PaymentMethod, you must attach it to a "
+            "Customer first."
             if intent["customer"] is None
             else f"The payment method {method['id']} belongs to another customer.",
             "payment_method",
@@ -103,15 +104,15 @@ def _confirm(world: World, intent: Document, params: Document) -> Document:
     method = _chosen(world, params, intent) or world.find("payment_method", intent["payment_method"])
     if method is None:
         raise errors.invalid(
-            "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the "
-            "PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a payment "
-            "method or ConfirmationToken.",
+            "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update "
+            "the PaymentIntent with a payment method and then confirm it again, or confirm it again directly with "
+            "a payment method or ConfirmationToken.",
             code="payment_intent_unexpected_state",
         )
     off_session = bool(params.get("off_session"))
     if params.get("error_on_requires_action") and payments.needs_challenge(method) and not off_session:
         raise errors.card_error(
-            payments.cards.AUTHENTICATION_REQUIRED.message,
+            cards.AUTHENTICATION_REQUIRED.message,
             code="authentication_required",
             decline_code="authentication_required",
         )
@@ -135,9 +136,9 @@ def update_intent(world: World, params: Document, intent: str) -> Document:
         changed = next((name for name in params if name not in allowed), None)
         if changed:
             raise errors.StripeError(
-                f"This PaymentIntent's {changed} could not be updated because it has a status of {document['status']}. You "
-                "may only update the amount of a PaymentIntent with one of the following statuses: "
-                "requires_payment_method, requires_confirmation, requires_action.",
+                f"This PaymentIntent's {changed} could not be updated because it has a status of "
+                f"{document['status']}. You may only update the amount of a PaymentIntent with one of the following "
+                "statuses: requires_payment_method, requires_confirmation, requires_action.",
                 code="payment_intent_unexpected_state",
             )
     if "amount" in params:
@@ -168,7 +169,7 @@ def capture_intent(world: World, params: Document, intent: str) -> Document:
     document = world.get("payment_intent", intent)
     if document["status"] != "requires_capture":
         raise _unexpected(document, "capture", ("requires_capture",))
-    amount = params.get("amount_to_capture", document["amount_capturable"])
+    amount: int = params["amount_to_capture"] if "amount_to_capture" in params else document["amount_capturable"]
     if not 1 <= amount <= document["amount_capturable"]:
         raise errors.invalid(
             f"The `amount_to_capture` must be between 1 and {document['amount_capturable']}.", "amount_to_capture"
@@ -186,8 +187,9 @@ def cancel_intent(world: World, params: Document, intent: str) -> Document:
 
 def _unexpected(intent: Document, verb: str, allowed: tuple[str, ...]) -> errors.StripeError:
     return errors.StripeError(
-        f"You cannot {verb} this PaymentIntent because it has a status of {intent['status']}. Only a PaymentIntent with one "
-        f"of the following statuses may be {verb}{'ed' if verb != 'capture' else 'd'}: {', '.join(allowed)}.",
+        f"You cannot {verb} this PaymentIntent because it has a status of {intent['status']}. Only a PaymentIntent "
+        f"with one of the following statuses may be {verb}{'ed' if verb != 'capture' else 'd'}: "
+        f"{', '.join(allowed)}.",
         code="payment_intent_unexpected_state",
     )
 

@@ -125,7 +125,8 @@ def new_price(world: World, params: Document, product_id: str) -> Document:
     currency = params["currency"].lower()
     if not re.fullmatch(r"[a-z]{3}", currency):
         raise errors.invalid(
-            f"Invalid currency: {currency}. Stripe currently supports these currencies: usd, eur, gbp, jpy, cad, aud, ...",
+            f"Invalid currency: {currency}. Stripe currently supports these currencies: usd, eur, gbp, jpy, cad, "
+            "aud, ...",
             "currency",
         )
     scheme = params.get("billing_scheme", "per_unit")
@@ -219,7 +220,7 @@ def _tiers(params: Document) -> list[Document]:
                 "up_to": None if wanted["up_to"] == "inf" else wanted["up_to"],
             }
         )
-    bounds = [tier["up_to"] for tier in tiers]
+    bounds: list[Any] = [tier["up_to"] for tier in tiers]
     if bounds[-1] is not None or any(bound is None for bound in bounds[:-1]) or bounds[:-1] != sorted(set(bounds[:-1])):
         raise errors.invalid(
             "The tiers must be in ascending order, and the last one must have an `up_to` of `inf`.", "tiers"

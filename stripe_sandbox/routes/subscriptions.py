@@ -169,8 +169,8 @@ def _default_method(world: World, customer: Document, params: Document) -> Docum
         methods.attach(world, method, customer)
     if method["customer"] != customer["id"]:
         raise errors.invalid(
-            f"The customer does not have a payment method with the ID {wanted}. The payment method must be attached to the "
-            "customer.",
+            f"The customer does not have a payment method with the ID {wanted}. The payment method must be attached "
+            "to the customer.",
             "default_payment_method",
             code="resource_missing",
         )
@@ -191,10 +191,10 @@ def _set_settings(subscription: Document, params: Document) -> None:
 
 def resolve_cancel_at(subscription: Document, wanted: Any) -> int:
     """Return the moment that `cancel_at` means: a timestamp, or the end of the shortest or longest period."""
-    ends = [item["current_period_end"] for item in subscriptions.items_of(subscription)]
+    ends: list[int] = [item["current_period_end"] for item in subscriptions.items_of(subscription)]
     if wanted == "min_period_end":
         return min(ends)
-    return max(ends) if isinstance(wanted, str) else int(wanted)
+    return int(max(ends) if isinstance(wanted, str) else wanted)
 
 
 @route("GET", "/v1/subscriptions/{subscription}")

@@ -37,7 +37,7 @@ def test_metadata_stays_where_it_was_put(sandbox, client, goods):
 
 def test_a_declined_card_can_be_followed_by_a_good_one(sandbox, client, goods):
     session = shop.checkout(client, goods)
-    with pytest.raises(CheckoutRefused, match="Your card was declined."):
+    with pytest.raises(CheckoutRefused, match=r"Your card was declined\."):
         sandbox.pay(session.url, "4000 0000 0000 0002")
     assert client.v1.checkout.sessions.retrieve(session.id).status == "open"
 
