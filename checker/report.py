@@ -122,11 +122,11 @@ def _notes(judged: writing.Writing) -> tuple[Note, ...]:
 def _advice(statement: Statement) -> list[str]:
     advice = []
     if statement.weak_opening:
-        advice.append(f"“{statement.weak_opening.capitalize()}” hides what you did: open with the verb.")
+        advice.append(f"Open with the verb for what you did, not with “{statement.weak_opening}”.")
     elif statement.verb is None:
         advice.append("Open with the verb for what you did.")
     if not statement.has_result:
-        advice.append("What came of it? A number makes it believable.")
+        advice.append("Add what came of it: a number makes it believable.")
     if statement.word_count > writing.LONG_LINE:
-        advice.append(f"{statement.word_count} words are two lines in one: split it.")
+        advice.append(f"Split it: it has {statement.word_count} words.")
     return advice
