@@ -23,12 +23,17 @@ USAGE = (0, 2, 0, 0, 3, 6, 1, 0, 0, 2, 4, 8, 0, 0, 1, 2, 5, 0, 3, 0, 0, 7, 2, 1,
 class SampleForm(FlaskForm):
     """A form with one field of each kind."""
 
+    class Meta:
+        csrf = False  # the form is sent nowhere
+
     email = EmailField("E-mail address", [InputRequired("Enter your e-mail address."), Email("Enter a whole address.")])
     password = PasswordField("Password", [InputRequired("Enter a password."), Length(min=10)])
     company = StringField("Company")
-    country = SelectField("Country", [InputRequired()], choices=["Austria", "Ireland", "Portugal"])
+    country = SelectField("Country", [InputRequired("Choose a country.")], choices=["Austria", "Ireland", "Portugal"])
     advert = TextAreaField("Job advert")
-    interval = RadioField("Pay", [InputRequired()], choices=[("month", "Monthly"), ("year", "Yearly, two months free")])
+    interval = RadioField(
+        "Pay", [InputRequired("Choose how to pay.")], choices={"month": "Monthly", "year": "Yearly, two months free"}
+    )
     agree = BooleanField("I accept the terms", [InputRequired("Accept the terms to go on.")])
     cv = FileField("Choose your CV, or drop it here")
 
