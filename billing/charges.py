@@ -38,6 +38,11 @@ def apply(session: Session, account_id: int, charge: Json, *, fence: int) -> Non
     _freeze_or_thaw(session, account_id, charge["id"], statuses)
 
 
+def is_recorded(session: Session, charge_id: str) -> bool:
+    """Tell whether a charge's payment has been recorded."""
+    return session.scalar(select(Payment.id).where(Payment.stripe_charge_id == charge_id)) is not None
+
+
 def _claw(
     session: Session, account_id: int, source: str, charge: Json, dispute_statuses: list[str], *, fence: int
 ) -> None:

@@ -77,13 +77,28 @@ def start(account_id: int, price_key: str, *, base_url: str) -> str:
 
 
 def close(session: Session, stripe_session: Json) -> None:
-    """Write down that a session was completed or has expired; an unknown session changes nothing."""
-    if stripe_session["status"] == "open":
+    """Write down that a session was completed or has expired; an unknown session changes nothing.
+
+    A subscription's checkout stays open here until the subscription itself has been copied (`close_subscribed`): in
+    between, nothing else would keep a second one from being sold.
+    """
+    is_bought_plan = stripe_session["mode"] == "subscription" and stripe_session["status"] == "complete"
+    if stripe_session["status"] == "open" or is_bought_plan:
         return
     session.execute(
         update(CheckoutIntent)
         .where(CheckoutIntent.stripe_session_id == stripe_session["id"])
         .values(status=stripe_session["status"])
+    )
+
+
+def close_subscribed(session: Session, stripe_subscription: Json) -> None:
+    """Write down that the checkout which made a subscription is complete."""
+    public_id = (stripe_subscription.get("metadata") or {}).get("intent")
+    session.execute(
+        update(CheckoutIntent)
+        .where(CheckoutIntent.public_id == public_id, CheckoutIntent.status.in_(("creating", "open")))
+        .values(status="complete")
     )
 
 
@@ -156,9 +171,9 @@ def _expire(intent: CheckoutIntent) -> None:
     except errors.StripeRefused:
         # It was paid or ran out a moment ago: then the truth decides.
         status = gateway.retrieve_checkout_session(intent.stripe_session_id)["status"]
-    database.write(_set_status, intent.id, status)
     if status == "complete":
         raise errors.AlreadyPaid(intent.stripe_session_id)
+    database.write(_set_status, intent.id, status)
 
 
 def _is_still_open(intent: CheckoutIntent) -> bool:
@@ -167,9 +182,9 @@ def _is_still_open(intent: CheckoutIntent) -> bool:
     status = gateway.retrieve_checkout_session(session_id, quick=True)["status"]
     if status == "open":
         return True
-    database.write(_set_status, intent.id, status)
     if status == "complete" and intent.mode == "subscription":
         raise errors.AlreadyPaid(session_id)
+    database.write(_set_status, intent.id, status)
     return False
 
 

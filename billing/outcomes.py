@@ -71,16 +71,18 @@ def of(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> Outcome:
 
 
 def _state(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> State:
-    if intent.status == "complete":
-        return State.PAID if _is_settled(session, intent) else State.CONFIRMING
+    stripe_session = _mirrored(session, intent.stripe_session_id or "")
+    if stripe_session is None:
+        return State.CONFIRMING
+    if stripe_session["status"] == "complete":
+        return State.PAID if _is_settled(session, intent, stripe_session) else State.CONFIRMING
     if not is_fresh:
         return State.CONFIRMING
-    return State.EXPIRED if intent.status in {"expired", "failed"} else State.UNPAID
+    return State.EXPIRED if stripe_session["status"] == "expired" else State.UNPAID
 
 
-def _is_settled(session: Session, intent: CheckoutIntent) -> bool:
-    stripe_session = _mirrored(session, intent.stripe_session_id or "")
-    if stripe_session is None or stripe_session["payment_status"] == "unpaid":
+def _is_settled(session: Session, intent: CheckoutIntent, stripe_session: dict[str, Any]) -> bool:
+    if stripe_session["payment_status"] == "unpaid":
         return False
     if intent.mode == "payment":
         return True

@@ -21,6 +21,7 @@ from accounts.models import Account
 from billing import charges, checkout, errors, fulfilment, gateway, subscriptions, sync_queue
 from billing.models import StripeObject, SyncTask
 from billing.sync_queue import Claim
+from extensions import db
 
 Json = dict[str, Any]
 log = structlog.get_logger(__name__)
@@ -142,6 +143,7 @@ def _mark(session: Session, kind: str, named: Json | str | None) -> None:
 
 def _apply_subscription(session: Session, account_id: int, fetched: Json, _claim: Claim) -> None:
     subscriptions.apply(session, account_id, fetched)
+    checkout.close_subscribed(session, fetched)
 
 
 def _apply_invoice(session: Session, account_id: int, fetched: Json, _claim: Claim) -> None:
@@ -153,10 +155,11 @@ def _apply_charge(session: Session, account_id: int, fetched: Json, claim: Claim
 
 
 def _fetch_charge(charge_id: str, quick: bool) -> Json:
-    """Fetch a charge and, under `purchase`, the checkout session or invoice that it paid."""
+    """Fetch a charge and, under `purchase`, the checkout session or invoice to record it by, unless that was done."""
     charge = gateway.retrieve_charge(charge_id, quick=quick)
     payment_intent = charge.get("payment_intent")
-    charge["purchase"] = _purchase_of(payment_intent) if payment_intent else None
+    is_known = charges.is_recorded(db.session(), charge_id)
+    charge["purchase"] = None if is_known or not payment_intent else _purchase_of(payment_intent)
     return charge
 
 

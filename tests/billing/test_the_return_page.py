@@ -1,0 +1,105 @@
+"""The page that people come back to from Stripe: it tells the truth to its owner and grants nothing by itself."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from tests.persons import sign_up
+from tests.worlds import Stripe
+
+
+def path(url: str) -> str:
+    return url.removeprefix("http://127.0.0.1:5000")
+
+
+def test_it_shows_the_credits_before_any_webhook_arrived(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    back = path(stripe.pay(ann.checkout("credits_30")))
+    page = ann.client.get(back).get_data(as_text=True)
+    assert "Thank you" in page
+    assert "33 credits" in page
+    assert ann.balance_of("purchase") == 30
+
+
+def test_opening_it_again_changes_nothing(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    back = path(stripe.pay(ann.checkout("credits_30")))
+    for _ in range(5):
+        assert ann.client.get(back).status_code == 200
+    stripe.settle()
+    assert ann.balance_of("purchase") == 30
+
+
+def test_it_says_that_nothing_is_paid_while_the_checkout_is_open(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    session_id = ann.checkout("credits_30").rsplit("/", 1)[-1]
+    page = ann.client.get(f"/billing/success?session_id={session_id}").get_data(as_text=True)
+    assert "Not paid yet" in page
+    assert ann.balance_of("purchase") == 0
+
+
+def test_it_says_that_it_is_confirming_while_stripe_does_not_answer(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    back = path(stripe.pay(ann.checkout("credits_30")))
+    quick = app.extensions["stripe.quick"]
+    try:
+        app.extensions["stripe.quick"] = _unreachable()
+        page = ann.client.get(back).get_data(as_text=True)
+    finally:
+        app.extensions["stripe.quick"] = quick
+    assert "Confirming your payment" in page
+    assert 'http-equiv="refresh"' in page
+
+
+def test_a_bank_debit_that_is_not_paid_yet_grants_nothing(app: Flask, stripe: Stripe) -> None:
+    from billing import fulfilment
+    from extensions import db
+
+    ann = sign_up(app)
+    unpaid = {"id": "cs_1", "mode": "payment", "status": "complete", "payment_status": "unpaid"}
+    with app.app_context():
+        fulfilment.fulfil_session(db.session(), ann.account_id, unpaid)
+    assert ann.balance_of("purchase") == 0
+
+
+def test_somebody_elses_session_is_not_found(app: Flask, stripe: Stripe) -> None:
+    ann, bob = sign_up(app), sign_up(app, "bob@example.com")
+    back = path(stripe.pay(ann.checkout("pro_monthly")))
+    assert bob.client.get(back).status_code == 404
+    assert bob.client.get("/billing/success").status_code == 404
+    assert bob.client.get("/billing/success?session_id=cs_made_up").status_code == 404
+
+
+def test_it_logs_nobody_in(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    back = path(stripe.pay(ann.checkout("pro_monthly")))
+    stranger = app.test_client()
+    answer = stranger.get(back)
+    assert answer.status_code in {302, 303}
+    assert "/login" in answer.location
+    assert stranger.get("/billing").status_code in {302, 303}
+
+
+def test_an_old_address_does_not_bring_a_cancelled_plan_back(app: Flask, stripe: Stripe) -> None:
+    from billing import access
+    from extensions import db
+
+    ann = sign_up(app)
+    back = path(stripe.pay(ann.checkout("pro_monthly")))
+    stripe.settle()
+    with app.app_context():
+        subscription = access.subscription_of(db.session(), ann.account_id)
+        assert subscription is not None
+        stripe.api.v1.subscriptions.cancel(subscription.stripe_id)
+    stripe.settle()
+    assert ann.client.get(back).status_code == 200
+    stripe.settle()
+    with app.app_context():
+        assert access.plan_of(db.session(), ann.account_id).key == "free"
+
+
+def _unreachable():  # type: ignore[no-untyped-def]
+    import stripe as sdk
+
+    http = sdk.RequestsClient(timeout=1)
+    return sdk.StripeClient("sk_test_sandbox", base_addresses={"api": "http://127.0.0.1:9"}, http_client=http)
