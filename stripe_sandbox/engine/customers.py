@@ -69,6 +69,34 @@ def add_tax_id(world: World, customer: Document, type: str, value: str) -> Docum
     )
 
 
+def change_balance(
+    world: World,
+    customer: Document,
+    amount: int,
+    *,
+    type: str,  # noqa: A002 - Stripe's word
+    currency: str,
+    **fields: Any,
+) -> Document:
+    """Add cents to a customer's balance (negative: credit) and keep the transaction."""
+    customer["balance"] += amount
+    customer["currency"] = customer["currency"] or currency
+    entry = world.add(
+        objects.new(
+            world,
+            "customer_balance_transaction",
+            amount=amount,
+            currency=currency,
+            customer=customer["id"],
+            ending_balance=customer["balance"],
+            type=type,
+            **{"metadata": {}, **fields},
+        )
+    )
+    world.save(customer, "customer.updated")
+    return entry
+
+
 @rendering.embeds("customer")
 def _embed_discount(world: World, shown: Document, stored: Document) -> None:
     if isinstance(shown["discount"], str):

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import objects
-from stripe_sandbox.engine import invoicing, pricing
+from stripe_sandbox.engine import drafting, pricing
 
 if TYPE_CHECKING:
     from stripe_sandbox.world import World
@@ -72,7 +72,7 @@ def line_for(world: World, item: Document) -> Document:
     """Return the invoice line for an invoice item; drafting an invoice with it makes the item pending no more."""
     price = world.find("price", ((item["pricing"] or {}).get("price_details") or {}).get("price"))
     details = (item["parent"] or {}).get("subscription_details") or {}
-    return invoicing.new_line(
+    return drafting.new_line(
         world,
         amount=item["amount"],
         currency=item["currency"],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import errors, ids, objects
 from stripe_sandbox.engine import balance, tasks
-from stripe_sandbox.engine.subscriptions import money
+from stripe_sandbox.engine.wording import money
 from stripe_sandbox.objects import rendering
 
 if TYPE_CHECKING:

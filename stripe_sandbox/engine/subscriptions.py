@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import errors, ids, objects
-from stripe_sandbox.engine import discounts, invoicing, periods, pricing, tasks
+from stripe_sandbox.engine import discounts, drafting, invoicing, periods, pricing, tasks, wording
 from stripe_sandbox.objects import rendering
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def new(
             "custom_fields": None,
             "description": None,
             "footer": None,
-            "issuer": dict(invoicing.SELF),
+            "issuer": dict(drafting.SELF),
         },
         items={"object": "list", "data": items, "has_more": False, "total_count": len(items), "url": ""},
         metadata={},
@@ -154,8 +154,8 @@ def line_for(world: World, subscription: Document, item: Document) -> Document |
     product = world.get("product", price["product"])
     trialing = subscription["status"] == "trialing"
     amount = 0 if trialing else pricing.amount(price, item["quantity"])
-    words = f"Trial period for {product['name']}" if trialing else describe(price, product, item["quantity"])
-    return invoicing.new_line(
+    words = f"Trial period for {product['name']}" if trialing else wording.describe(price, product, item["quantity"])
+    return drafting.new_line(
         world,
         amount=amount,
         currency=subscription["currency"],
@@ -182,53 +182,13 @@ def item_parent(subscription: Document, item: Document, *, proration: bool = Fal
     }
 
 
-def describe(price: Document, product: Document, quantity: int) -> str:
-    """Return a line's words as Stripe writes them: "1 × Pro (at $30.00 / month)"."""
-    recurring = price["recurring"]
-    every = recurring["interval"]
-    if recurring["interval_count"] > 1:
-        every = f"every {recurring['interval_count']} {recurring['interval']}s"
-    each = money(int(pricing.unit_amount(price)), price["currency"])
-    return f"{quantity} × {product['name']} (at {each} / {every})"
-
-
-ZERO_DECIMAL = {
-    "bif",
-    "clp",
-    "djf",
-    "gnf",
-    "jpy",
-    "kmf",
-    "krw",
-    "mga",
-    "pyg",
-    "rwf",
-    "ugx",
-    "vnd",
-    "vuv",
-    "xaf",
-    "xof",
-    "xpf",
-}
-SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "cad": "CA$", "aud": "A$", "inr": "₹", "brl": "R$"}
-
-
-def money(amount: int, currency: str) -> str:
-    """Write an amount as people read it: 1500 in usd is "$15.00"."""
-    symbol = SYMBOLS.get(currency, f"{currency.upper()} ")
-    sign = "-" if amount < 0 else ""
-    if currency in ZERO_DECIMAL:
-        return f"{sign}{symbol}{abs(amount):,}"
-    return f"{sign}{symbol}{abs(amount) // 100:,}.{abs(amount) % 100:02d}"
-
-
 def first_invoice(
     world: World, subscription: Document, *, extra_lines: list[Document] | None = None, **fields: Any
 ) -> Document:
     """Draft and finalise the invoice that starts a subscription."""
     customer = world.get("customer", subscription["customer"])
     applied = discounts.running(world, subscription["discounts"] or _customer_discounts(customer))
-    invoice = invoicing.draft(
+    invoice = drafting.draft(
         world,
         customer,
         [*first_lines(world, subscription), *(extra_lines or [])],
@@ -272,7 +232,7 @@ def cycle(world: World, subscription: Document) -> None:
             lines.extend([line] if line else [])
     customer = world.get("customer", subscription["customer"])
     applied = discounts.running(world, subscription["discounts"] or _customer_discounts(customer))
-    invoice = invoicing.draft(
+    invoice = drafting.draft(
         world,
         customer,
         lines,

@@ -9,8 +9,8 @@ from flask import Blueprint, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from stripe_sandbox import cards, errors
-from stripe_sandbox.engine import checkout, methods
-from stripe_sandbox.engine.subscriptions import money
+from stripe_sandbox.engine import checkout, completion, methods
+from stripe_sandbox.engine.wording import money
 from stripe_sandbox.pages import access
 from stripe_sandbox.routes import payment_methods
 from stripe_sandbox.world import World
@@ -145,7 +145,7 @@ def _page(
         needs_card=checkout.needs_card(world, session),
         subtotal=money(session["amount_subtotal"] or 0, session["currency"] or "usd"),
         discount=_discount(session),
-        trial_end=checkout.trial_end_of(world, session),
+        trial_end=completion.trial_end_of(world, session),
         button=button(world, session),
         known_email=(customer or {}).get("email") or session["customer_email"],
         saved_cards=_saved_cards(world, customer),
@@ -181,7 +181,7 @@ def button(world: World, session: Document) -> str:
     if session["mode"] == "setup":
         return "Save card"
     if session["mode"] == "subscription":
-        return "Start trial" if checkout.trial_end_of(world, session) else "Subscribe"
+        return "Start trial" if completion.trial_end_of(world, session) else "Subscribe"
     verb = {"book": "Book", "donate": "Donate"}.get(session["submit_type"] or "", "Pay")
     return f"{verb} {money(checkout.due_now(world, session), session['currency'])}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stripe_sandbox import errors
-from stripe_sandbox.engine import customers, discounts, invoicing, methods, subscriptions
+from stripe_sandbox.engine import customers, discounts, methods, subscriptions
 from stripe_sandbox.pagination import page
 from stripe_sandbox.routes import route
 from stripe_sandbox.routes.fields import merge_metadata, set_fields
@@ -77,7 +77,7 @@ def update(world: World, params: Document, customer: str) -> Document:
     if "balance" in params and params["balance"] != document["balance"]:
         change = params["balance"] - document["balance"]
         currency = document["currency"] or "usd"
-        invoicing.change_balance(world, document, change, type="adjustment", currency=currency)
+        customers.change_balance(world, document, change, type="adjustment", currency=currency)
     return world.save(document, "customer.updated")
 
 

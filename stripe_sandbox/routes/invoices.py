@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stripe_sandbox import errors
-from stripe_sandbox.engine import discounts, invoice_items, invoicing, methods
+from stripe_sandbox.engine import discounts, drafting, invoice_items, invoicing, methods
 from stripe_sandbox.pagination import page, page_of
 from stripe_sandbox.routes import products, route
 from stripe_sandbox.routes.fields import check_metadata, merge_metadata, set_fields
@@ -47,7 +47,7 @@ def create(world: World, params: Document) -> Document:
             "days_until_due",
             code="parameter_missing",
         )
-    invoice = invoicing.draft(
+    invoice = drafting.draft(
         world,
         customer,
         lines,
@@ -97,7 +97,7 @@ def update(world: World, params: Document, invoice: str) -> Document:
             amount=document["subtotal"],
         )
         document["discounts"] = document["_discounts"] = [discount["id"] for discount in made]
-        invoicing.total(world, document)
+        drafting.total(world, document)
     merge_metadata(document, params)
     return world.save(document, "invoice.updated")
 
@@ -248,7 +248,7 @@ def create_item(world: World, params: Document) -> Document:
         item.update(invoice=invoice["id"], _pending=False)
         world.save(item)
         invoice["_lines"].append(line)
-        invoicing.total(world, invoice)
+        drafting.total(world, invoice)
         world.save(invoice, "invoice.updated")
     return item
 
