@@ -1,359 +1,391 @@
-"""Make Stripe sell what the catalogue says: meters, products, prices, and the customer portal.
+"""Make Stripe sell what the catalogue says, and show beforehand what that would change.
 
-Everything is looked up before it is written, so pushing twice does nothing the second time, and a push that was killed
-is finished by the next one. What push did not make, it leaves alone: its own things carry the catalogue's name in their
-metadata. Products have ids of our own, prices are found by lookup key. Amounts of a Stripe price never change: another
-amount is another price that takes over the lookup key, and whoever subscribed to the old one keeps it.
+Every push looks first, does what is missing, and looks again until nothing is: so it may be repeated, killed half-way,
+or run by two people at once. What was not made from this catalogue is never touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import partial
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any, cast
 
-from billing import catalog, gateway
-from billing.catalog import Catalog, Pack, Plan, Price
+from flask import current_app
+
+from billing import catalog, errors, gateway, money, stripe_params
+from billing.catalog import Catalog
+from config import Config
 
 Json = dict[str, Any]
-Action = Literal["create", "change", "archive"]
 
-# The key of the metadata that marks what push made.
-MARK = "catalog"
-PORTAL_FEATURES: Json = {
-    "customer_update": {"enabled": True, "allowed_updates": ["address", "email", "name", "tax_id"]},
-    "invoice_history": {"enabled": True},
-    "payment_method_update": {"enabled": True},
-    "subscription_cancel": {
-        "enabled": True,
-        "mode": "at_period_end",
-        "cancellation_reason": {
-            "enabled": True,
-            "options": ["too_expensive", "missing_features", "switched_service", "unused", "too_complex", "other"],
-        },
-    },
-    # Changing the plan has an effect on credits and limits that only the app can show before.
-    "subscription_update": {"enabled": False},
-}
+ROUNDS = 4
+PER = {"month": " a month", "year": " a year"}
+
+
+class Action(StrEnum):
+    """What has to be done to an object at Stripe."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    ARCHIVE = "archive"
+
+
+class Kind(StrEnum):
+    """The objects that a catalogue becomes at Stripe, in the order in which they need each other."""
+
+    METER = "meter"
+    PRODUCT = "product"
+    PRICE = "price"
+    PORTAL = "portal"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to write at Stripe; `apply` writes it."""
+    """One difference between the catalogue and Stripe: `detail` says it in words, `params` is what would be sent."""
 
     action: Action
-    kind: str
+    kind: Kind
     name: str
-    details: str
-    apply: Callable[[], object] = field(repr=False, compare=False)
+    detail: str
+    stripe_id: str = ""
+    params: Json = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
-class Product:
-    """A plan or a pack as Stripe's product: `stripe_id` is ours to choose, and stays for ever."""
+class Found:
+    """What Stripe holds now: our products and portal, and every price that is ours or has one of our lookup keys."""
 
-    stripe_id: str
-    name: str
-    description: str
-    prices: tuple[Price, ...]
+    meters: list[Json]
+    products: dict[str, Json]
+    prices: list[Json]
+    portal: Json | None
 
 
-def diff() -> list[Change]:
-    """Return what push would do, in its order; writes nothing. Raises errors.StripeError."""
+class PushUnfinished(errors.BillingError):
+    """Stripe still differs from the catalogue after a push; `changes` are what is left."""
+
+    status = 502
+
+    def __init__(self, changes: list[Change]) -> None:
+        left = ", ".join(f"{c.action} {c.kind} {c.name}" for c in changes)
+        super().__init__(f"Stripe still differs from the catalogue: {left}. Another push may be running: try again.")
+        self.changes = changes
+
+
+def plan_changes() -> list[Change]:
+    """Return what a push would do, in its order; empty when Stripe sells exactly the catalogue."""
     current = catalog.current()
-    return [change for step in STEPS for change in step(current)]
+    return compare(current, find(current), _config())
 
 
-def push(on_change: Callable[[Change], object] = lambda _: None) -> list[Change]:
-    """Bring Stripe in line with the catalogue and return what was done; nothing when all was as it should be.
+def push() -> list[Change]:
+    """Make Stripe sell the catalogue; return what was done, empty when there was nothing to do.
 
-    `on_change` is called before each change. Raises errors.StripeError; what was written until then stays, and the next
-    push goes on from there.
+    An amount that changed makes a new price and archives the old one, which goes on charging its subscribers. Raises
+    PushUnfinished, and children of errors.StripeError as Stripe's own refusals.
     """
-    current = catalog.current()
     done: list[Change] = []
-    for step in STEPS:
-        for change in list(step(current)):
-            on_change(change)
-            change.apply()
+    for attempt in range(ROUNDS):
+        changes = plan_changes()
+        if not changes:
+            return done
+        for change in changes:
+            if _waits_for_its_meter(change):
+                continue
+            _apply(change, attempt)
             done.append(change)
+    left = plan_changes()
+    if left:
+        raise PushUnfinished(left)
     return done
 
 
 def portal_configuration_id() -> str | None:
-    """Return the id of the customer portal's configuration that push made; None before the first push."""
-    found = _find_portal(catalog.current())
-    return str(found["id"]) if found and found["active"] else None
+    """Return the id of the Customer Portal's configuration that was pushed; None when there is none.
+
+    It is asked for once per process: pushing again updates the same one.
+    """
+    cache: dict[str, str] = current_app.extensions.setdefault("stripe.portal", {})
+    name = catalog.current().name
+    if name not in cache:
+        found = _find_portal(name)
+        if found is None or not found["active"]:
+            return None
+        cache[name] = found["id"]
+    return cache[name]
 
 
-def products(current: Catalog) -> list[Product]:
-    """Return what is sold as Stripe's products, without the prices that STRIPE_PRICE_... names by hand."""
-    plans = [_product(current, plan, plan.tagline, (*plan.prices, *plan.overages)) for plan in current.plans]
-    packs = [_product(current, pack, "Credits that never expire", (pack.price,)) for pack in current.packs]
-    return [product for product in (*plans, *packs) if product.prices]
-
-
-def _product(current: Catalog, offer: Plan | Pack, description: str, prices: tuple[Price, ...]) -> Product:
-    own = tuple(price for price in prices if price.key not in current.overrides)
-    return Product(f"{current.name}_{offer.key}", offer.name, description, own)
-
-
-# Meters -------------------------------------------------------------------------------------------------------------
-
-
-def _meters(current: Catalog) -> Iterator[Change]:
-    known = _known_meters(current)
-    for meter in current.meters:
-        found = known.get(meter.event_name)
-        if found is None:
-            params = {
-                "display_name": meter.name,
-                "event_name": meter.event_name,
-                "default_aggregation": {"formula": "sum"},
-                "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
-                "value_settings": {"event_payload_key": "value"},
-            }
-            yield Change("create", "meter", meter.event_name, meter.name, partial(_create_meter, params))
-            continue
-        if found["status"] != "active":
-            yield Change("change", "meter", meter.event_name, "counts again", partial(_reactivate_meter, found["id"]))
-        if found["display_name"] != meter.name:
-            details = f"name {found['display_name']!r} -> {meter.name!r}"
-            update = partial(_update_meter, found["id"], {"display_name": meter.name})
-            yield Change("change", "meter", meter.event_name, details, update)
-
-
-def _known_meters(current: Catalog) -> dict[str, Json]:
-    if not current.meters:
-        return {}
-    found = list(gateway.pages(lambda c: c.v1.billing.meters.list({"limit": 100})))
-    # An event name can have had other meters before; the one that counts comes last and wins.
-    return {meter["event_name"]: meter for meter in sorted(found, key=lambda m: m["status"] == "active")}
-
-
-def _create_meter(params: Any) -> None:
-    gateway.call(lambda c: c.v1.billing.meters.create(params))
-
-
-def _update_meter(meter_id: str, params: Any) -> None:
-    gateway.call(lambda c: c.v1.billing.meters.update(meter_id, params))
-
-
-def _reactivate_meter(meter_id: str) -> None:
-    gateway.call(lambda c: c.v1.billing.meters.reactivate(meter_id))
-
-
-# Products -----------------------------------------------------------------------------------------------------------
-
-
-def _products(current: Catalog) -> Iterator[Change]:
-    wanted = {product.stripe_id: product for product in products(current)}
-    known = _known_products(list(wanted))
-    for product in wanted.values():
-        yield from _product_changes(current, product, known.get(product.stripe_id))
-    for found in gateway.pages(lambda c: c.v1.products.list({"active": True, "limit": 100})):
-        if found["metadata"].get(MARK) == current.name and found["id"] not in wanted:
-            archive = partial(_update_product, found["id"], {"active": False})
-            yield Change("archive", "product", found["id"], found["name"], archive)
-
-
-def _product_changes(current: Catalog, product: Product, found: Json | None) -> Iterator[Change]:
-    content: Json = {"name": product.name, "description": product.description or "", "active": True}
-    if found is None:
-        params = {key: value for key, value in content.items() if value != ""}
-        params |= {"id": product.stripe_id, "metadata": {MARK: current.name}}
-        yield Change("create", "product", product.stripe_id, product.name, partial(_create_product, params))
-        return
-    changed = {key: value for key, value in content.items() if (found[key] or "") != value}
-    details = "; ".join(f"{key} {found[key]!r} -> {value!r}" for key, value in changed.items())
-    if found["metadata"].get(MARK) != current.name:
-        changed["metadata"] = {MARK: current.name}
-        details = "; ".join(filter(None, (details, "taken over")))
-    if changed:
-        yield Change("change", "product", product.stripe_id, details, partial(_update_product, found["id"], changed))
-
-
-def _known_products(ids: list[str]) -> dict[str, Json]:
-    known: dict[str, Json] = {}
-    for some in (ids[i : i + 100] for i in range(0, len(ids), 100)):
-        params: Any = {"ids": some, "limit": 100}
-        known |= {found["id"]: found for found in gateway.call(partial(_list_products, params))["data"]}
-    return known
-
-
-def _list_products(params: Any, client: Any) -> Any:
-    return client.v1.products.list(params)
-
-
-def _create_product(params: Any) -> None:
-    gateway.call(lambda c: c.v1.products.create(params))
-
-
-def _update_product(product_id: str, params: Any) -> None:
-    gateway.call(lambda c: c.v1.products.update(product_id, params))
-
-
-# Prices -------------------------------------------------------------------------------------------------------------
-
-
-def _prices(current: Catalog) -> Iterator[Change]:
-    holders = _price_holders(current)
-    meters = {event_name: str(found["id"]) for event_name, found in _known_meters(current).items()}
-    events = {meter.key: meter.event_name for meter in current.meters}
-    kept = {
-        holders[current.price(key).lookup_key]["id"] for key in current.overrides if _is_held(current, key, holders)
-    }
-    for product in products(current):
-        for price in product.prices:
-            params = _price_params(current, product, price, meters.get(events.get(price.meter or "", "")))
-            found = holders.get(price.lookup_key)
-            if found is None or not _is_same(found, params):
-                details = f"{_terms(found)} -> {_terms(params)}" if found else _terms(params)
-                yield Change("create", "price", price.lookup_key, details, partial(_create_price, params))
-                continue
-            kept.add(found["id"])
-            if not found["active"]:
-                update = partial(_update_price, found["id"], {"active": True})
-                yield Change("change", "price", price.lookup_key, "sold again", update)
-    for found in gateway.pages(lambda c: c.v1.prices.list({"active": True, "limit": 100, "expand": ["data.tiers"]})):
-        if found["metadata"].get(MARK) == current.name and found["id"] not in kept:
-            archive = partial(_update_price, found["id"], {"active": False})
-            name = found["metadata"].get("lookup_key") or found["id"]
-            yield Change("archive", "price", name, f"{_terms(found)}; subscribers keep it", archive)
-
-
-def _price_holders(current: Catalog) -> dict[str, Json]:
-    """Return the prices that hold the catalogue's lookup keys, archived ones included."""
-    keys = [price.lookup_key for price in current.prices]
-    holders: dict[str, Json] = {}
-    for some in (keys[i : i + 10] for i in range(0, len(keys), 10)):  # Stripe takes at most 10 at once
-        params: Any = {"lookup_keys": some, "limit": 100, "expand": ["data.tiers"]}
-        holders |= {found["lookup_key"]: found for found in gateway.call(partial(_list_prices, params))["data"]}
-    return holders
-
-
-def _is_held(current: Catalog, key: str, holders: dict[str, Json]) -> bool:
-    return current.price(key).lookup_key in holders
-
-
-def _price_params(current: Catalog, product: Product, price: Price, meter_id: str | None) -> Json:
-    """Describe a price as Stripe's request does; a meter that is not there yet has no id."""
-    params: Json = {
-        "product": product.stripe_id,
-        "currency": price.currency,
-        "lookup_key": price.lookup_key,
-        "transfer_lookup_key": True,
-        "nickname": price.key,
-        "metadata": {MARK: current.name, "lookup_key": price.lookup_key},
-    }
-    if price.interval:
-        params["recurring"] = {"interval": price.interval}
-    if not price.is_metered:
-        return {**params, "unit_amount": price.amount_cents}
-    params["recurring"] |= {"usage_type": "metered", "meter": meter_id}
-    included = {"up_to": price.included_units, "unit_amount": 0}
-    beyond = {"up_to": "inf", "unit_amount_decimal": str(price.cents_per_unit)}
-    return {**params, "billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": [included, beyond]}
-
-
-def _is_same(found: Json, params: Json) -> bool:
-    return (found["product"], found["currency"], _rhythm(found), _amounts(found)) == (
-        params["product"],
-        params["currency"],
-        _rhythm(params),
-        _amounts(params),
+def find(wanted: Catalog) -> Found:
+    """Look at everything at Stripe that a catalogue is about."""
+    return Found(
+        meters=list(gateway.pages(lambda c: c.v1.billing.meters.list({"limit": 100}))) if wanted.meters else [],
+        products=_find_products(wanted),
+        prices=_find_prices(wanted),
+        portal=_find_portal(wanted.name),
     )
 
 
-def _rhythm(price: Json) -> tuple[object, ...] | None:
-    recurring = price.get("recurring")
-    if not recurring:
-        return None
-    usage_type = recurring.get("usage_type", "licensed")
-    return recurring["interval"], recurring.get("interval_count", 1), usage_type, recurring.get("meter")
+def compare(wanted: Catalog, found: Found, config: Config) -> list[Change]:
+    """Return the differences between a catalogue and what was found, in the order in which to remove them."""
+    meter_ids = {m["event_name"]: m["id"] for m in found.meters if m["status"] == "active"}
+    prices = stripe_params.prices(wanted, meter_ids)
+    return [
+        *_meter_changes(wanted, found),
+        *_product_changes(wanted, found),
+        *_price_changes(prices, found),
+        *_leftover_prices(wanted, prices, found),
+        *_leftover_products(wanted, found),
+        *_portal_changes(wanted, found, config),
+    ]
 
 
-def _amounts(price: Json) -> object:
-    """Return what a price charges in a form that compares, from a request or from Stripe's answer."""
-    if price.get("billing_scheme") != "tiered":
-        return price.get("unit_amount")
-    tiers = [(tier.get("up_to"), _unit_amount(tier), tier.get("flat_amount") or 0) for tier in price.get("tiers") or []]
-    return price.get("tiers_mode"), [(None if up_to == "inf" else up_to, unit, flat) for up_to, unit, flat in tiers]
+# Looking -----------------------------------------------------------------------------------------------------------
 
 
-def _unit_amount(tier: Json) -> Decimal:
-    exact = tier.get("unit_amount_decimal")
-    return Decimal(str(exact if exact is not None else tier.get("unit_amount") or 0))
+def _find_products(wanted: Catalog) -> dict[str, Json]:
+    known = stripe_params.products(wanted)
+    every = gateway.pages(lambda c: c.v1.products.list({"limit": 100}))
+    return {p["id"]: p for p in every if p["id"] in known or _is_ours(p, wanted)}
 
 
-def _terms(price: Json) -> str:
-    """Say what a price charges: "3000 usd a month", in the currency's smallest unit as the catalogue does."""
-    interval = (price.get("recurring") or {}).get("interval")
-    every = f" a {interval}" if interval else ""
-    if price.get("billing_scheme") != "tiered":
-        return f"{price.get('unit_amount')} {price['currency']}{every}"
-    tiers = price.get("tiers") or [{}]
-    return f"{_unit_amount(tiers[-1])} {price['currency']} each beyond {tiers[0].get('up_to')}{every}"
+def _find_prices(wanted: Catalog) -> list[Json]:
+    keys = {p.lookup_key for p in wanted.prices}
+    params: Json = {"limit": 100, "expand": ["data.tiers"]}
+    every = gateway.pages(lambda c: c.v1.prices.list(cast(Any, {"active": True, **params})))
+    found = [p for p in every if p["lookup_key"] in keys or _is_ours(p, wanted)]
+    # A lookup key may also rest on an archived price, which only shows when it is asked for by name.
+    missing = sorted(keys - {p["lookup_key"] for p in found})
+    for some in (missing[i : i + 10] for i in range(0, len(missing), 10)):
+        found += gateway.pages(lambda c, some=some: c.v1.prices.list(cast(Any, {"lookup_keys": some, **params})))  # type: ignore[misc]
+    return found
 
 
-def _list_prices(params: Any, client: Any) -> Any:
-    return client.v1.prices.list(params)
+def _find_portal(catalog_name: str) -> Json | None:
+    every = gateway.pages(lambda c: c.v1.billing_portal.configurations.list({"limit": 100}))
+    ours = [p for p in every if (p["metadata"] or {}).get(stripe_params.OWNER) == catalog_name]
+    return min(ours, key=lambda p: (not p["active"], p["created"], p["id"]), default=None)
 
 
-def _create_price(params: Any) -> None:
-    gateway.call(lambda c: c.v1.prices.create(params))
+def _is_ours(stripe_object: Json, wanted: Catalog) -> bool:
+    return bool((stripe_object["metadata"] or {}).get(stripe_params.OWNER) == wanted.name)
 
 
-def _update_price(price_id: str, params: Any) -> None:
-    gateway.call(lambda c: c.v1.prices.update(price_id, params))
+# Comparing ---------------------------------------------------------------------------------------------------------
 
 
-# The customer portal ------------------------------------------------------------------------------------------------
+def _meter_changes(wanted: Catalog, found: Found) -> Iterator[Change]:
+    by_name = {m["event_name"]: m for m in sorted(found.meters, key=lambda m: m["status"] == "active")}
+    for meter in wanted.meters:
+        known, params = by_name.get(meter.event_name), stripe_params.meter(meter)
+        if known is None:
+            yield Change(Action.CREATE, Kind.METER, meter.event_name, meter.name, params=params)
+        elif known["status"] != "active":
+            yield Change(Action.UPDATE, Kind.METER, meter.event_name, "active again", known["id"], {"active": True})
+        elif known["display_name"] != meter.name:
+            detail = f"{known['display_name']} becomes {meter.name}"
+            yield Change(Action.UPDATE, Kind.METER, meter.event_name, detail, known["id"], {"display_name": meter.name})
 
 
-def _portal(current: Catalog) -> Iterator[Change]:
-    found = _find_portal(current)
-    if found is None:
-        params = {"name": f"Catalogue {current.name}", "features": PORTAL_FEATURES, "metadata": {MARK: current.name}}
-        yield Change("create", "portal", current.name, "cards, invoices, cancellation", partial(_create_portal, params))
+def _product_changes(wanted: Catalog, found: Found) -> Iterator[Change]:
+    for product_id, params in stripe_params.products(wanted).items():
+        known = found.products.get(product_id)
+        if known is None:
+            yield Change(Action.CREATE, Kind.PRODUCT, product_id, params["name"], product_id, params)
+            continue
+        different = _differences(params, known)
+        if different:
+            detail = _changed_fields(different, known)
+            yield Change(Action.UPDATE, Kind.PRODUCT, product_id, detail, product_id, different)
+
+
+def _price_changes(wanted: dict[str, Json], found: Found) -> Iterator[Change]:
+    holders = {p["lookup_key"]: p for p in found.prices if p["lookup_key"]}
+    for lookup_key, params in wanted.items():
+        known = holders.get(lookup_key)
+        if known is None:
+            yield Change(Action.CREATE, Kind.PRICE, lookup_key, _amount(params), params=params)
+        elif _terms(known) != _terms(params):
+            detail = f"{_amount(known)} becomes {_amount(params)}; subscribers keep the old price"
+            if _amount(known) == _amount(params):
+                detail = f"{_amount(params)}, made anew for another product or meter"
+            yield Change(Action.REPLACE, Kind.PRICE, lookup_key, detail, known["id"], params)
+        else:
+            different = _differences({"active": True, "metadata": params["metadata"]}, known)
+            if different:
+                detail = _changed_fields(different, known)
+                yield Change(Action.UPDATE, Kind.PRICE, lookup_key, detail, known["id"], different)
+
+
+def _leftover_prices(wanted: Catalog, prices: dict[str, Json], found: Found) -> Iterator[Change]:
+    """Archive what is no longer sold, and what a push that was killed after making a new price left open."""
+    configured = set(wanted.overrides.values())
+    for price in found.prices:
+        is_sold = price["lookup_key"] in prices or price["id"] in configured
+        if price["active"] and _is_ours(price, wanted) and not is_sold:
+            name = price["lookup_key"] or price["id"]
+            detail = f"{_amount(price)}, no longer sold; subscribers keep it"
+            yield Change(Action.ARCHIVE, Kind.PRICE, name, detail, price["id"])
+
+
+def _leftover_products(wanted: Catalog, found: Found) -> Iterator[Change]:
+    sold = stripe_params.products(wanted)
+    for product_id, product in found.products.items():
+        if product["active"] and product_id not in sold:
+            yield Change(Action.ARCHIVE, Kind.PRODUCT, product_id, f"{product['name']}, no longer sold", product_id)
+
+
+def _portal_changes(wanted: Catalog, found: Found, config: Config) -> Iterator[Change]:
+    params = stripe_params.portal(wanted, config)
+    if found.portal is None:
+        detail = "cards, invoices, tax ids, cancelling at the end of the period"
+        yield Change(Action.CREATE, Kind.PORTAL, wanted.name, detail, params=params)
         return
-    if not found["active"]:
-        yield Change(
-            "change", "portal", found["id"], "open again", partial(_update_portal, found["id"], {"active": True})
-        )
-    changed = {
-        name: wanted for name, wanted in PORTAL_FEATURES.items() if not _contains(found["features"][name], wanted)
-    }
-    if changed:
-        update = partial(_update_portal, found["id"], {"features": changed})
-        yield Change("change", "portal", found["id"], ", ".join(changed), update)
+    different = _differences({"active": True, **params}, found.portal)
+    if different:
+        detail = _changed_fields(different, found.portal)
+        yield Change(Action.UPDATE, Kind.PORTAL, wanted.name, detail, found.portal["id"], different)
 
 
-def _find_portal(current: Catalog) -> Json | None:
-    found = gateway.pages(lambda c: c.v1.billing_portal.configurations.list({"limit": 100}))
-    ours = [one for one in found if (one["metadata"] or {}).get(MARK) == current.name]
-    # Killed between two pushes at once there can be two: the oldest is the one that everybody finds.
-    return min(ours, key=lambda one: (one["created"], one["id"]), default=None)
+def _differences(wanted: Json, known: Json) -> Json:
+    """Return the wanted fields that are not so; what Stripe adds by itself is left alone."""
+    return {name: value for name, value in wanted.items() if not _is_within(value, known.get(name))}
 
 
-def _contains(found: Any, wanted: Any) -> bool:
-    """Tell whether an answer holds all that was wanted; Stripe adds defaults, and lists have no order."""
+def _is_within(wanted: Any, known: Any) -> bool:
     if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(_contains(found.get(key), value) for key, value in wanted.items())
+        return isinstance(known, dict) and all(_is_within(value, known.get(key)) for key, value in wanted.items())
     if isinstance(wanted, list):
-        return isinstance(found, list) and sorted(found) == sorted(wanted)
-    return bool(found == wanted)
+        return isinstance(known, list) and sorted(map(_canonical, wanted)) == sorted(map(_canonical, known))
+    return bool(wanted == known)
 
 
-def _create_portal(params: Any) -> None:
-    gateway.call(lambda c: c.v1.billing_portal.configurations.create(params))
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
-def _update_portal(configuration_id: str, params: Any) -> None:
-    gateway.call(lambda c: c.v1.billing_portal.configurations.update(configuration_id, params))
+def _terms(price: Json) -> tuple[object, ...]:
+    """Return what never changes on a price at Stripe, of one found or of one wanted."""
+    recurring = price.get("recurring") or {}
+    how_often = (recurring.get("interval"), recurring.get("interval_count", 1), recurring.get("meter"))
+    tiers = [(tier["up_to"] if tier["up_to"] != "inf" else None, _exact(tier)) for tier in price.get("tiers") or []]
+    return (price["currency"], price["product"], *how_often, _exact(price) if not tiers else None, tuple(tiers))
 
 
-# Later steps need what earlier ones made: a metered price names its meter, every price its product.
-STEPS: tuple[Callable[[Catalog], Iterator[Change]], ...] = (_meters, _products, _prices, _portal)
+def _exact(amount: Json) -> Decimal | None:
+    """Return an amount in cents, from whichever of its two fields has it."""
+    exact = amount.get("unit_amount_decimal")
+    exact = amount.get("unit_amount") if exact is None else exact
+    return None if exact is None else Decimal(str(exact))
+
+
+def _amount(price: Json) -> str:
+    recurring = price.get("recurring") or {}
+    if recurring.get("usage_type") == "metered":
+        last = (price.get("tiers") or [price])[-1]
+        thousand = int((_exact(last) or Decimal(0)) * 1000)
+        return f"{money.in_words(thousand, price['currency'])} per 1,000 used"
+    amount = money.in_words(int(_exact(price) or 0), price["currency"])
+    return amount + PER.get(recurring.get("interval", ""), "")
+
+
+def _changed_fields(different: Json, known: Json) -> str:
+    said = []
+    for name, value in different.items():
+        if name == "name":
+            said.append(f"{known['name']} becomes {value}")
+        elif name == "active":
+            said.append("on sale again")
+        else:
+            said.append(name.replace("_", " "))
+    return ", ".join(said)
+
+
+# Doing -------------------------------------------------------------------------------------------------------------
+
+
+def _waits_for_its_meter(change: Change) -> bool:
+    return (change.params.get("recurring") or {}).get("meter") == ""
+
+
+def _apply(change: Change, attempt: int) -> None:
+    match change.kind:
+        case Kind.METER:
+            _apply_to_meter(change, attempt)
+        case Kind.PRODUCT:
+            _apply_to_product(change)
+        case Kind.PRICE:
+            _apply_to_price(change, attempt)
+        case Kind.PORTAL:
+            _apply_to_portal(change, attempt)
+
+
+def _apply_to_meter(change: Change, attempt: int) -> None:
+    if change.action == Action.CREATE:
+        gateway.call(lambda c: c.v1.billing.meters.create(cast(Any, change.params), _once(change, attempt)))
+    elif "active" in change.params:
+        gateway.call(lambda c: c.v1.billing.meters.reactivate(change.stripe_id))
+    else:
+        gateway.call(lambda c: c.v1.billing.meters.update(change.stripe_id, cast(Any, change.params)))
+
+
+def _apply_to_product(change: Change) -> None:
+    if change.action == Action.CREATE:
+        try:
+            gateway.call(lambda c: c.v1.products.create(cast(Any, {"id": change.stripe_id, **change.params})))
+        except errors.StripeRefused as refused:
+            # Somebody else's push was faster: the next look compares what it made.
+            if refused.code != "resource_already_exists":
+                raise
+        return
+    params = {"active": False} if change.action == Action.ARCHIVE else change.params
+    gateway.call(lambda c: c.v1.products.update(change.stripe_id, cast(Any, params)))
+
+
+def _apply_to_price(change: Change, attempt: int) -> None:
+    if change.action == Action.UPDATE:
+        gateway.call(lambda c: c.v1.prices.update(change.stripe_id, cast(Any, change.params)))
+        return
+    if change.action in {Action.CREATE, Action.REPLACE}:
+        params = {**change.params, "transfer_lookup_key": True}
+        gateway.call(lambda c: c.v1.prices.create(cast(Any, params), _once(change, attempt)))
+    if change.action in {Action.REPLACE, Action.ARCHIVE}:
+        _archive_price(change.stripe_id)
+
+
+def _archive_price(stripe_price_id: str) -> None:
+    price = gateway.call(lambda c: c.v1.prices.retrieve(stripe_price_id, {"expand": ["product"]}))
+    product = price["product"]
+    if product["default_price"] == stripe_price_id:
+        # Stripe refuses to archive a product's default price, which somebody may have chosen in the Dashboard.
+        on_sale = gateway.call(lambda c: c.v1.prices.list({"product": product["id"], "active": True}))["data"]
+        successor = next((p["id"] for p in on_sale if p["id"] != stripe_price_id), None)
+        if successor:
+            gateway.call(lambda c: c.v1.products.update(product["id"], {"default_price": successor}))
+    gateway.call(lambda c: c.v1.prices.update(stripe_price_id, {"active": False}))
+
+
+def _apply_to_portal(change: Change, attempt: int) -> None:
+    params = cast(Any, change.params)
+    if change.action == Action.CREATE:
+        gateway.call(lambda c: c.v1.billing_portal.configurations.create(params, _once(change, attempt)))
+        return
+    gateway.call(lambda c: c.v1.billing_portal.configurations.update(change.stripe_id, params))
+
+
+def _once(change: Change, attempt: int) -> Any:
+    """Return an idempotency key that two pushes at the same moment share, and the next round does not.
+
+    Stripe replays an answer for a day, even if what it made has been deleted since; a new round asks anew.
+    """
+    words = _canonical([change.kind, change.name, change.stripe_id, change.params])
+    return {"idempotency_key": f"catalog-{attempt}-{hashlib.sha256(words.encode()).hexdigest()[:40]}"}
+
+
+def _config() -> Config:
+    config: Config = current_app.config["TOLLGATE"]
+    return config
