@@ -1,4 +1,4 @@
-"""The command line: `flask worker`, `flask webhooks`, and what the parts of the app add."""
+"""The command line: `flask worker`, `flask webhooks`, `flask catalog`, and what the parts of the app add."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask.cli import AppGroup
 from sqlalchemy import select
 
 import database
-from billing import inbox, sync, sync_queue
+from billing import cli, inbox, sync, sync_queue
 from billing.models import StripeEvent, SyncTask
 from extensions import db
 from jobs import worker
@@ -20,6 +20,7 @@ webhooks = AppGroup("webhooks", help="Look at Stripe's events and have them work
 
 def init_app(app: Flask) -> None:
     """Add every command of the app to `flask`."""
+    app.cli.add_command(cli.catalog_commands)
     app.cli.add_command(webhooks)
     app.cli.add_command(run_worker)
 

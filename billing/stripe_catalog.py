@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -83,11 +83,12 @@ def plan_changes() -> list[Change]:
     return compare(current, find(current), _config())
 
 
-def push() -> list[Change]:
+def push(on_change: Callable[[Change], object] = lambda _: None) -> list[Change]:
     """Make Stripe sell the catalogue; return what was done, empty when there was nothing to do.
 
-    An amount that changed makes a new price and archives the old one, which goes on charging its subscribers. Raises
-    PushUnfinished, and children of errors.StripeError as Stripe's own refusals.
+    An amount that changed makes a new price and archives the old one, which goes on charging its subscribers.
+    `on_change` is called after each change. Raises PushUnfinished, and children of errors.StripeError as Stripe's own
+    refusals; what was done until then stays, and the next push goes on from there.
     """
     done: list[Change] = []
     for attempt in range(ROUNDS):
@@ -98,6 +99,7 @@ def push() -> list[Change]:
             if _waits_for_its_meter(change):
                 continue
             _apply(change, attempt)
+            on_change(change)
             done.append(change)
     left = plan_changes()
     if left:

@@ -100,20 +100,22 @@ def _is_managed(catalog: Catalog, price: Price) -> bool:
 def _plan_product(catalog: Catalog, plan: Plan) -> Json:
     lines = [f"{plan.credits:,} credits a month"] if plan.credits else []
     lines += [catalog.feature(key).name for key in plan.features]
-    return _product(catalog, plan.key, plan.name, lines)
+    return _product(catalog, plan.key, plan.name, lines=lines, description=plan.tagline)
 
 
 def _overage_product(catalog: Catalog, plan: Plan, price: Price) -> Json:
     name = next(m.name for m in catalog.meters if m.key == price.meter)
-    return _product(catalog, price.key, f"{name} beyond {plan.name}", [])
+    return _product(catalog, price.key, f"{name} beyond {plan.name}", lines=[])
 
 
 def _pack_product(catalog: Catalog, pack: Pack) -> Json:
-    return _product(catalog, pack.key, pack.name, [f"{pack.credits:,} credits", "They never expire"])
+    return _product(catalog, pack.key, pack.name, lines=[], description="Credits that never expire")
 
 
-def _product(catalog: Catalog, key: str, name: str, lines: list[str]) -> Json:
+def _product(catalog: Catalog, key: str, name: str, *, lines: list[str], description: str = "") -> Json:
+    params = {"description": description} if description else {}  # Stripe shows it beside the name at the checkout
     return {
+        **params,
         "name": name,
         "active": True,
         "marketing_features": [{"name": line[:80]} for line in lines[:15]],  # Stripe's limits

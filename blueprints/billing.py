@@ -8,7 +8,7 @@ from flask import Blueprint, abort, current_app, redirect, render_template, requ
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from billing import access, catalog, checkout, errors, gateway, outcomes, subscriptions, sync
+from billing import access, catalog, checkout, errors, gateway, outcomes, stripe_catalog, subscriptions, sync
 from billing.models import Payment, Subscription
 from config import Config
 from extensions import db, limiter
@@ -102,7 +102,8 @@ def portal() -> Response:
     if customer_id is None:
         raise errors.NoCustomer
     back = f"{_config().app_base_url}{url_for('billing.portal_return')}"
-    return redirect(gateway.create_portal_session(customer_id, return_url=back)["url"], 303)
+    pushed = stripe_catalog.portal_configuration_id()
+    return redirect(gateway.create_portal_session(customer_id, return_url=back, configuration=pushed)["url"], 303)
 
 
 @bp.get("/billing/portal/return")
