@@ -1,0 +1,1 @@
+"""Attempts to lose or invent something, counted; each prints its seeds, what it tried, and "0 of N"."""

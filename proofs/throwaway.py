@@ -1,0 +1,90 @@
+"""An app on a database that nobody else uses and that is gone afterwards, for proofs and benches."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import Flask
+
+import database
+from accounts.models import Account
+from app import create_app
+from config import Config
+from extensions import Base, db
+from tests.databases import PostgresqlDatabase, SqliteFile, find_postgresql
+
+ENGINES = ("sqlite", "postgresql")
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """An app with empty tables; its context is pushed."""
+
+    app: Flask
+    engine: str
+    place: SqliteFile | PostgresqlDatabase
+
+    def empty(self) -> None:
+        """Go back to empty tables."""
+        db.session.remove()
+        self.place.restore(db.engine)
+
+    def new_account(self, name: str = "Ann") -> int:
+        """Return the id of a fresh account."""
+        return database.write(_add_account, name)
+
+
+def available(engine: str) -> bool:
+    """Tell whether a database of this kind can be had here."""
+    return engine == "sqlite" or find_postgresql() is not None
+
+
+@contextmanager
+def laboratory(engine: str) -> Iterator[Laboratory]:
+    """Make a database and an app on it; remove the database at the end."""
+    with tempfile.TemporaryDirectory(prefix="tollgate-") as folder:
+        place = _make(engine, Path(folder))
+        app = create_app(config(place.url))
+        try:
+            with app.app_context():
+                Base.metadata.create_all(db.engine)
+                place.remember(db.engine)
+                yield Laboratory(app, engine, place)
+                db.session.remove()
+                db.engine.dispose()
+        finally:
+            place.drop()
+
+
+def config(url: str) -> Config:
+    """Return settings that are good enough to reach a database, and nothing else."""
+    return Config.from_env(
+        {
+            "ENV": "proof",
+            "SECRET_KEY": "proof " * 8,
+            "SECURITY_PASSWORD_SALT": "proof " * 8,
+            "STRIPE_SECRET_KEY": "sk_test_sandbox",
+            "STRIPE_WEBHOOK_SECRETS": "whsec_" + "proof" * 8,
+            "DATABASE_URL": url,
+        }
+    )
+
+
+def _make(engine: str, folder: Path) -> SqliteFile | PostgresqlDatabase:
+    if engine == "sqlite":
+        return SqliteFile(folder)
+    server = find_postgresql()
+    if server is None:
+        raise SystemExit("No PostgreSQL server answers: start one, or set TEST_DATABASE_URL.")
+    return PostgresqlDatabase(server)
+
+
+def _add_account(session: database.Session, name: str) -> int:
+    account = Account(name=name)
+    session.add(account)
+    session.flush()
+    return account.id
