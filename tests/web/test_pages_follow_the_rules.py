@@ -46,6 +46,37 @@ def test_every_page_of_a_busy_account_follows_the_rules(app: Flask) -> None:
     assert len(seen) > 5
 
 
+GOOD = '<html lang="en"><title>Billing - Tollgate</title><main><h1>Billing</h1>{}</main></html>'
+
+
+def test_a_page_that_follows_the_rules_has_no_problems() -> None:
+    assert problems(Document(GOOD.format('<label for="a">A</label><input id="a"><svg><path d="M0 0"/></svg>'))) == []
+
+
+@pytest.mark.parametrize(
+    ("html", "problem"),
+    [
+        (GOOD.format("<h1>Again</h1>"), "2 h1"),
+        (GOOD.replace("Billing -", "Plans -"), "the title does not start with the h1"),
+        (GOOD.replace(' lang="en"', ""), "html has no lang"),
+        (GOOD.format("<main></main>"), "not one main"),
+        (GOOD.format('<p id="a"></p><p id="a"></p>'), "the id 'a' is there 2 times"),
+        (GOOD.format('<p aria-describedby="gone"></p>'), "points to nothing"),
+        (GOOD.format('<p style="color: red"></p>'), "inline style"),
+        (GOOD.format("<script>run()</script>"), "an inline script"),
+        (GOOD.format('<a href="/" onclick="run()">Go</a>'), "attach behaviour by a data- attribute"),
+        (GOOD.format('<form method="post"><input type="hidden" name="csrf_token" value=""></form>'), "no CSRF token"),
+        (GOOD.format('<input name="email">'), "the input 'email' has no label"),
+        (GOOD.format("<table><tr><td>1</td></tr></table>"), "a table without a caption"),
+        (GOOD.format('<img src="a.png">'), "has no alt"),
+        (GOOD.format("<button></button>"), "a <button> without words"),
+        (GOOD.format("<h3>Cards</h3>"), "do not skip a level"),
+    ],
+)
+def test_the_rules_find(html: str, problem: str) -> None:
+    assert any(problem in found for found in problems(Document(html)))
+
+
 @pytest.mark.parametrize("path", ["/login", "/register"])
 def test_a_refused_form_follows_the_rules_and_says_error_first(client: FlaskClient, path: str) -> None:
     token = next(i for i in Document(client.get(path).text).all("input") if i.attrs.get("name") == "csrf_token")
