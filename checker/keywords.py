@@ -77,8 +77,8 @@ class _Term:
     is_known: bool
 
     @property
-    def rank(self) -> tuple[int, int]:
-        return (self.weight * (2 if self.is_known else 1) + min(self.count, 3), self.weight)
+    def rank(self) -> int:
+        return self.weight * (2 if self.is_known else 1) + min(self.count, 3)
 
 
 def compare(cv: Document, advert: Document) -> Match:
@@ -104,8 +104,8 @@ def wanted(advert: Document) -> list[tuple[tuple[str, ...], _Term]]:
     in_phrases = {part for key in terms if len(key) > 1 for part in key}
     for key in [k for k, term in terms.items() if not term.is_known and len(k) == 1 and k[0] in in_phrases]:
         del terms[key]  # "care" says nothing beside "wound care"
-    ranked = sorted(terms.items(), key=lambda item: item[1].rank, reverse=True)
-    return ranked[:MAX_KEYWORDS]
+    ranked = sorted(terms.items(), key=lambda item: item[1].rank, reverse=True)[:MAX_KEYWORDS]
+    return sorted(ranked, key=lambda item: item[1].weight, reverse=True)
 
 
 def _asking_lines(advert: Document) -> list[tuple[Line, Weight]]:
