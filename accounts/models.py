@@ -62,7 +62,7 @@ class User(Base, UserMixin):
     row_version: Mapped[int] = mapped_column()
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
 
-    roles: Mapped[list[Role]] = relationship(secondary=user_roles, lazy="selectin")  # type: ignore[assignment]
+    roles: Mapped[list[Role]] = relationship(secondary=user_roles)  # type: ignore[assignment]
 
     __mapper_args__ = {"version_id_col": row_version}
 
