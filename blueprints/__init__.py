@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from blueprints import auth, billing, dashboard, devmail, gallery, health, pages, problems, reports, webhooks
+from blueprints import auth, billing, dashboard, devmail, gallery, health, pages, pricing, problems, reports, webhooks
 
 
 def init_app(app: Flask) -> None:
@@ -18,6 +18,7 @@ def init_app(app: Flask) -> None:
     if devmail.is_available(app.config["TOLLGATE"]):
         app.register_blueprint(devmail.bp)
     app.register_blueprint(health.bp)
+    app.register_blueprint(pricing.bp)
     app.register_blueprint(problems.bp)
     reports.init_app(app)
     app.register_blueprint(webhooks.bp)

@@ -1,0 +1,140 @@
+"""What is sold and for how much: plans side by side, packs below, and what happens to credits afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, render_template, request
+
+from billing import access, catalog, subscriptions
+from billing.catalog import Catalog, Interval, Pack, Plan, Price
+from billing.models import Subscription
+from extensions import db
+from web import filters, gates
+from web.current import find_current_account
+
+bp = Blueprint("pricing", __name__)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who looks at the prices: their live subscription, if any, and whether a trial is still open to them."""
+
+    is_signed_in: bool
+    subscription: Subscription | None
+    may_try: bool
+
+    @property
+    def plan_key(self) -> str | None:
+        """The plan to mark as theirs; None for whoever is not signed in."""
+        if not self.is_signed_in:
+            return None
+        return self.subscription.plan_key if self.subscription else catalog.current().free_plan.key
+
+
+@dataclass(frozen=True)
+class PlanCard:
+    """One plan as this visitor sees it; `lines` are pairs of a short text and what it means.
+
+    `trial_days` is 0 when the plan has no trial, or the visitor has had theirs.
+    """
+
+    plan: Plan
+    price: Price | None
+    lines: list[tuple[str, str]]
+    note: str
+    trial_days: int
+    is_current: bool
+
+
+@bp.get("/pricing")
+@gates.public
+def index() -> str:
+    """Show everything that is sold; `?interval=yearly` shows what a year costs where a plan can be paid by the year."""
+    current, visitor = catalog.current(), _visitor()
+    has_yearly = any("year" in plan.intervals for plan in current.plans)
+    interval: Interval = "year" if has_yearly and request.args.get("interval") == "yearly" else "month"
+    return render_template(
+        "pricing/index.html",
+        catalog=current,
+        visitor=visitor,
+        cards=[plan_card(current, plan, interval, visitor) for plan in current.plans],
+        packs=[(pack, pack_note(pack, current.packs)) for pack in current.packs],
+        interval=interval,
+        has_yearly=has_yearly,
+        largest_saving=max((yearly_saving(plan) for plan in current.plans), default=0),
+        has_trial=any(plan.trial_days for plan in current.plans),
+        features=[f for f in current.features if any(f.key in plan.features for plan in current.plans)],
+        overages=[price for plan in current.plans for price in plan.overages],
+    )
+
+
+def plan_card(current: Catalog, plan: Plan, interval: Interval, visitor: Visitor) -> PlanCard:
+    """Return a plan as one visitor sees it, priced by the month or year, or by the other where it has only that."""
+    price = plan.price_for(interval) or next(iter(plan.prices), None)
+    trial_days = plan.trial_days if visitor.may_try else 0
+    return PlanCard(
+        plan=plan,
+        price=price,
+        lines=plan_lines(current, plan),
+        note=_note(plan, price, trial_days),
+        trial_days=trial_days,
+        is_current=plan.key == visitor.plan_key,
+    )
+
+
+def plan_lines(current: Catalog, plan: Plan) -> list[tuple[str, str]]:
+    """Say what is in a plan, each line with what it means: its credits, its limits, its features."""
+    lines = [(f"{filters.credits(plan.credits)} each month", "")] if plan.credits else []
+    lines += [_limit_line(current, plan, name) for name, allowed in plan.limits.items() if allowed]
+    return lines + [(f.name, f.description) for f in current.features if f.key in plan.features]
+
+
+def _limit_line(current: Catalog, plan: Plan, name: str) -> tuple[str, str]:
+    allowed, words = plan.limits[name], name.replace("_", " ")
+    if allowed == -1:
+        return f"Unlimited {words}", ""
+    words = words.removesuffix("s") if allowed == 1 else words
+    if name not in {meter.key for meter in current.meters}:
+        return f"{filters.number(allowed)} {words}", ""
+    overage = next((price for price in plan.overages if price.meter == name), None)
+    more = ""
+    if overage and overage.cents_per_unit:
+        more = f"then {filters.money(int(overage.cents_per_unit * 1000), overage.currency)} per 1,000"
+    return f"{filters.number(allowed)} {words} a month", more
+
+
+def yearly_saving(plan: Plan) -> int:
+    """Return how many cents a year costs less than twelve months; 0 where there is nothing to compare."""
+    monthly, yearly = plan.price_for("month"), plan.price_for("year")
+    return max(0, 12 * monthly.amount_cents - yearly.amount_cents) if monthly and yearly else 0
+
+
+def _note(plan: Plan, price: Price | None, trial_days: int) -> str:
+    """Say what the large figure does not: the trial before it, and what paying by the year would change."""
+    if price is None:
+        return ""
+    saving, yearly = yearly_saving(plan), plan.price_for("year")
+    notes = [f"The first {trial_days} days are free."] if trial_days else []
+    if saving and price.interval == "year":
+        notes.append(f"Saves {filters.money(saving, price.currency, trim=True)} a year.")
+    elif saving and yearly:
+        notes.append(f"Or {filters.money(yearly.amount_cents, price.currency, trim=True)} a year.")
+    return " ".join(notes)
+
+
+def pack_note(pack: Pack, packs: tuple[Pack, ...]) -> str:
+    """Say how much less a credit costs than in the dearest pack; nothing for that one."""
+    dearest = max(other.cents_per_credit for other in packs)
+    percent = round(100 * (1 - pack.cents_per_credit / dearest))
+    return f"{percent}% less per credit" if percent > 0 else ""
+
+
+def _visitor() -> Visitor:
+    account = find_current_account()
+    if account is None:
+        return Visitor(is_signed_in=False, subscription=None, may_try=True)
+    session = db.session()
+    subscription = access.subscription_of(session, account.id)
+    may_try = subscription is None and not subscriptions.has_used_trial(session, account.id)
+    return Visitor(is_signed_in=True, subscription=subscription, may_try=may_try)
