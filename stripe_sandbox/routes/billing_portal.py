@@ -18,6 +18,8 @@ REASONS = [
     "unused",
     "other",
 ]
+# How long the portal lets people pause where a configuration does not say: the documented default.
+A_MONTH = {"type": "interval_options", "interval_options": [{"interval": "month", "interval_count": 1}]}
 FLOW_DETAILS = (
     "customer_update",
     "subscription_cancel",
@@ -84,7 +86,7 @@ def _features(world: World, given: Document) -> Document:
             "mode": mode,
             "proration_behavior": cancel.get("proration_behavior", "none"),
         },
-        "subscription_pause": {"enabled": pause.get("enabled", False), "duration": pause.get("duration")},
+        "subscription_pause": {"enabled": pause.get("enabled", False), "duration": pause.get("duration") or A_MONTH},
         "subscription_update": {
             "billing_cycle_anchor": change.get("billing_cycle_anchor"),
             "default_allowed_updates": change.get("default_allowed_updates") or [],
