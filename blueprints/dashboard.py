@@ -56,7 +56,7 @@ def index() -> str:
         "dashboard/index.html",
         balance=balance,
         what_it_buys=what_it_buys(balance.total),
-        is_low=balance.total < catalog.current().policies.low_balance_credits,
+        is_low=is_low(balance),
         next_expiry=next_expiry(balance.sources),
         plan=plan,
         plan_card=plan_in_words(plan, subscription),
@@ -75,6 +75,12 @@ def what_it_buys(credits: int) -> str:
             count = credits // cost
             return f"about {filters.number(count)} {one if count == 1 else many}"
     return ""
+
+
+def is_low(balance: statement.Balance) -> bool:
+    """Tell whether it is time for a word about the next step; who has not used anything yet is left in peace."""
+    is_small = balance.total < catalog.current().policies.low_balance_credits
+    return is_small and (balance.total == 0 or any(s.remaining < s.granted for s in balance.sources))
 
 
 def entry(line: statement.Activity) -> Entry:

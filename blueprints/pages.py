@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from types import SimpleNamespace
-
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
 import clock
 from billing import catalog
+from blueprints import product_picture
 from config import Config
 from web import filters, gates, navigation, redirects
 
@@ -24,10 +22,12 @@ THEME_COOKIE_SECONDS = 365 * 24 * 3600
 def index() -> str:
     """Say in one line what the product does for the reader."""
     current = catalog.current()
+    page_cost = current.costs["cv_page"]
     return render_template(
         "pages/index.html",
         start_url=_start_url(),
-        picture=_picture(),
+        page_cost=page_cost,
+        picture=product_picture.draw(current, clock.now(), page_cost),
         free_plan=current.free_plan,
         packs=[(filters.credits(p.credits), _amount(p.price)) for p in current.packs],
         plans=[(f"{p.name}, {filters.credits(p.credits)}", _amount(p.prices[0])) for p in current.plans if p.prices],
@@ -74,27 +74,3 @@ def _start_url() -> str:
 
 def _amount(price: catalog.Price) -> str:
     return filters.money(price.amount_cents, price.currency)
-
-
-def _picture() -> SimpleNamespace:
-    """Return an example account for the picture of the product; its figures add up like a real one's."""
-    now = clock.now()
-    return SimpleNamespace(
-        total=60,
-        sources=[
-            SimpleNamespace(kind="plan", remaining=32, granted=50, expires_at=now + timedelta(days=12)),
-            SimpleNamespace(kind="purchase", remaining=28, granted=30, expires_at=None),
-        ],
-        entries=[
-            SimpleNamespace(title="CV checked", detail="2 pages", at=now - timedelta(minutes=4), amount=-2),
-            SimpleNamespace(title="30 credits bought", detail="$20.00", at=now - timedelta(hours=3), amount=30),
-            SimpleNamespace(title="Pro renewed", detail="50 credits", at=now - timedelta(days=18), amount=50),
-        ],
-        failure=[
-            SimpleNamespace(title="CV checked", detail="second try", at=now - timedelta(minutes=1), amount=-2),
-            SimpleNamespace(
-                title="Check did not finish", detail="nothing charged", at=now - timedelta(minutes=2), amount=0
-            ),
-        ],
-        statement=[["CV checked, 2 pages", filters.signed(-2), 60], ["30 credits bought", "+30", 62]],
-    )
