@@ -7,10 +7,13 @@ no others is in docs/adr/0002-one-unit-of-work.md.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Engine, Integer, TypeDecorator, event
 from sqlalchemy.dialects import postgresql, sqlite
@@ -105,7 +108,7 @@ def write(work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P
     for attempt in range(1, TRIES + 1):
         session = Session(_write_engine(), expire_on_commit=False)
         try:
-            with session.begin():
+            with _turn(session), session.begin():
                 return work(session, *args, **kwargs)
         except DBAPIError as error:
             if attempt == TRIES or not is_retryable(error):
@@ -129,11 +132,28 @@ def is_retryable(error: DBAPIError) -> bool:
     return "database is locked" in str(error.orig) or "database table is locked" in str(error.orig)
 
 
+# SQLite makes whoever waits for its write lock sleep and ask again, longer each time; within one process the threads
+# hand it over directly instead. Other processes still wait in SQLite's way.
+_sqlite_turn = threading.Lock()
+
+
+def _turn(session: Session) -> AbstractContextManager[Any]:
+    return _sqlite_turn if session.get_bind().dialect.name == "sqlite" else nullcontext()
+
+
+_write_engines: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()
+
+
 def _write_engine() -> Engine:
-    return db.engine.execution_options(sqlite_begin="IMMEDIATE")
+    engine = db.engine
+    if engine not in _write_engines:
+        _write_engines[engine] = engine.execution_options(sqlite_begin="IMMEDIATE")
+    return _write_engines[engine]
 
 
 def _end_request_reads() -> None:
+    if not db.session.registry.has():
+        return  # nothing has been read
     session = db.session
     if session.new or session.dirty or session.deleted:
         raise RuntimeError("the request's session is read-only: make the change inside write()")

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 import clock
-import database
 from billing import sync_queue
 from billing.models import StripeEvent
 
@@ -65,6 +65,18 @@ HANDLED: dict[str, Callable[[Json], tuple[str, str | None]]] = {
 }
 
 
+def _store(insert: Any) -> Any:
+    statement = insert(StripeEvent.__table__)
+    seen_again = {"deliveries": StripeEvent.deliveries + 1}
+    return statement.on_conflict_do_update(index_elements=["stripe_id"], set_=seen_again).returning(
+        StripeEvent.deliveries
+    )
+
+
+# Built once: composing a statement costs more than running it, and webhooks come in bursts.
+_STORE = {"sqlite": _store(sqlite.insert), "postgresql": _store(postgresql.insert)}
+
+
 def receive(session: Session, event: Json, *, source: str, livemode: bool) -> bool:
     """Store a verified event and mark its object dirty; return whether it was new.
 
@@ -72,22 +84,20 @@ def receive(session: Session, event: Json, *, source: str, livemode: bool) -> bo
     stored without effect, so that it can be seen.
     """
     kind, object_id = _subject(event, livemode=livemode)
-    insert = database.insert(session, StripeEvent).values(
-        stripe_id=event["id"],
-        type=event["type"],
-        api_version=event.get("api_version"),
-        livemode=event["livemode"],
-        object_kind=kind,
-        object_id=object_id,
-        payload=json.dumps(event, separators=(",", ":")),
-        source=source,
-        created_at=datetime.fromtimestamp(event["created"], UTC),
-        received_at=clock.now(),
-    )
-    insert = insert.on_conflict_do_update(
-        index_elements=["stripe_id"], set_={"deliveries": StripeEvent.deliveries + 1}
-    ).returning(StripeEvent.deliveries)
-    is_new: bool = session.execute(insert).scalar_one() == 1
+    values = {
+        "stripe_id": event["id"],
+        "type": event["type"],
+        "api_version": event.get("api_version"),
+        "livemode": event["livemode"],
+        "object_kind": kind,
+        "object_id": object_id,
+        "payload": json.dumps(event, separators=(",", ":")),
+        "source": source,
+        "created_at": datetime.fromtimestamp(event["created"], UTC),
+        "received_at": clock.now(),
+    }
+    connection = session.connection()
+    is_new: bool = connection.execute(_STORE[connection.dialect.name], values).scalar_one() == 1
     if is_new and kind and object_id:
         sync_queue.mark_dirty(session, kind, object_id)
     return is_new

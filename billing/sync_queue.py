@@ -12,12 +12,13 @@ import random
 import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 import clock
-import database
 from billing.models import SyncTask
 
 LEASE = timedelta(seconds=20)
@@ -36,23 +37,31 @@ class Claim:
     attempts: int
 
 
-def mark_dirty(session: Session, kind: str, object_id: str, *, reasons: int = 1) -> None:
+def _mark(insert: Any) -> Any:
+    statement = insert(SyncTask.__table__)
+    return statement.on_conflict_do_update(
+        index_elements=["kind", "object_id"],
+        set_={
+            "dirty": SyncTask.dirty + 1,
+            "next_at": statement.excluded.next_at,
+            "state": "live",
+            "attempts": 0,
+            "first_dirty_at": func.coalesce(SyncTask.first_dirty_at, statement.excluded.first_dirty_at),
+        },
+    )
+
+
+# Built once, as in the inbox: every webhook marks something.
+_MARK = {"sqlite": _mark(sqlite.insert), "postgresql": _mark(postgresql.insert)}
+
+
+def mark_dirty(session: Session, kind: str, object_id: str) -> None:
     """Say that an object may have changed; a task that had given up lives again."""
     now = clock.now()
-    insert = database.insert(session, SyncTask).values(
-        kind=kind, object_id=object_id, dirty=reasons, next_at=now, first_dirty_at=now
-    )
-    session.execute(
-        insert.on_conflict_do_update(
-            index_elements=["kind", "object_id"],
-            set_={
-                "dirty": SyncTask.dirty + reasons,
-                "next_at": now,
-                "state": "live",
-                "attempts": 0,
-                "first_dirty_at": func.coalesce(SyncTask.first_dirty_at, now),
-            },
-        )
+    connection = session.connection()
+    connection.execute(
+        _MARK[connection.dialect.name],
+        {"kind": kind, "object_id": object_id, "dirty": 1, "next_at": now, "first_dirty_at": now},
     )
 
 

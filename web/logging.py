@@ -23,7 +23,7 @@ SECRET_VALUES = re.compile(
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user and password of a database's address
     r"|(?i:(?<=token=)|(?<=password=)|(?<=secret=)|(?<=bearer )|(?<=basic ))[^\s&\"',;]+"
 )
-QUIET_ROUTES = frozenset({"static", "health.healthz", "health.readyz"})
+QUIET_ROUTES = frozenset({"webhooks.stripe", "static", "health.alive", "health.ready"})
 
 log = structlog.stdlib.get_logger("tollgate.requests")
 
