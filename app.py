@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from dotenv import load_dotenv
 from flask import Flask
@@ -10,18 +11,22 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import blueprints
 import clock
+import commands
 import database
 import web
+from billing import allowances, catalog, gateway
+from accounts import people
 from config import Config
 from extensions import csrf, db, limiter, migrate
 
 ROOT = Path(__file__).resolve().parent
 
 
-def create_app(config: Config | None = None) -> Flask:
+def create_app(config: Config | None = None, *, stripe_http_client: Any = None) -> Flask:
     """Return the application; without a config the environment and `.env` are read.
 
-    Raises ConfigError when a setting is missing, malformed or unsafe.
+    `stripe_http_client` is handed to Stripe's SDK in place of the network. Raises ConfigError when a setting is missing,
+    malformed or unsafe, and CatalogError when the catalogue is.
     """
     if config is None:
         load_dotenv(ROOT / ".env")
@@ -29,8 +34,10 @@ def create_app(config: Config | None = None) -> Flask:
     app = Flask(__name__)
     _configure(app, config)
     _bind_extensions(app, config)
+    _bind_billing(app, config, stripe_http_client)
     web.init_app(app)
     blueprints.init_app(app)
+    commands.init_app(app)
     return app
 
 
@@ -62,3 +69,10 @@ def _bind_extensions(app: Flask, config: Config) -> None:
     migrate.init_app(app, db, render_as_batch=True)
     csrf.init_app(app)
     limiter.init_app(app)
+
+
+def _bind_billing(app: Flask, config: Config, stripe_http_client: Any) -> None:
+    catalog.init_app(app)
+    gateway.init_app(app, config, stripe_http_client)
+    # Accounts know nothing of plans: the free plan's credits come with the account by this hook.
+    people.after_account_created(allowances.grant_free_allowance)
