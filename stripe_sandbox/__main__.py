@@ -1,4 +1,4 @@
-"""The command line: `python -m stripe_sandbox serve | reset`."""
+"""The command line: `python -m stripe_sandbox serve | trigger | listen | advance | reset`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from stripe_sandbox import app as application
+from stripe_sandbox import remote
 from stripe_sandbox.clock import Clock
 from stripe_sandbox.deliveries import Courier
 from stripe_sandbox.sandbox import Sandbox
@@ -90,8 +91,42 @@ def main(arguments: list[str] | None = None) -> int:
     reset = commands.add_parser("reset", help="forget everything; the server must not be running")
     reset.add_argument("--database", default="stripe-sandbox.sqlite3")
     reset.add_argument("--clock-file")
+    _add_remote_commands(commands)
     given = parser.parse_args(arguments)
-    return {"serve": run_server, "reset": run_reset}[given.command](given)
+    run = {
+        "serve": run_server,
+        "reset": run_reset,
+        "trigger": remote.run_trigger,
+        "listen": remote.run_listen,
+        "advance": remote.run_advance,
+    }[given.command]
+    try:
+        return run(given)
+    except remote.Unreachable as problem:
+        say(f"Error: {problem}", error=True)
+        return 1
+
+
+def _add_remote_commands(commands: Any) -> None:
+    trigger = commands.add_parser("trigger", help="bring about an event on a running sandbox")
+    trigger.add_argument("event", help="such as checkout.session.completed")
+    listen = commands.add_parser("listen", help="forward a running sandbox's events to a URL")
+    listen.add_argument("--forward-to", required=True, metavar="URL", type=_http_url)
+    listen.add_argument("--events", help="comma-separated types; all by default")
+    listen.add_argument("--secret", help="signing secret to use; made up by default")
+    listen.add_argument("--print-secret", action="store_true", help="print a signing secret and leave")
+    advance = commands.add_parser("advance", help="move a running sandbox's time forward")
+    for unit in ("seconds", "hours", "days"):
+        advance.add_argument(f"--{unit}", type=float, default=0)
+    for command in (trigger, listen, advance):
+        command.add_argument("--api", default="http://127.0.0.1:12111", metavar="URL", type=_http_url)
+
+
+def _http_url(text: str) -> str:
+    url = text if "://" in text else f"http://{text}"
+    if not url.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError("must be an http or https address")
+    return url
 
 
 def say(words: str, *, error: bool = False) -> None:

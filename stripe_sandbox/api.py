@@ -20,10 +20,12 @@ from stripe_sandbox import errors, forms, routes
 from stripe_sandbox.objects import rendering
 
 if TYPE_CHECKING:
+    from stripe_sandbox.faults import ApiFault
     from stripe_sandbox.sandbox import Sandbox
 
 log = logging.getLogger("stripe_sandbox")
 KEEP_REQUESTS = 2000
+UNREACHABLE = 599  # No status of HTTP: the answer that stands for "no answer". The server drops the connection instead.
 IDEMPOTENCY_SECONDS = 24 * 3600
 NO_KEY = (
     "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer "
@@ -57,7 +59,9 @@ def handle(sandbox: Sandbox, request: Request) -> Response:
     key = request.headers.get("idempotency-key") if request.method == "POST" else None
     headers = {"Request-Id": request_id, "Stripe-Version": stripe.api_version, "Content-Type": "application/json"}
     form: dict[str, Any] = {}
+    fault = sandbox.faults.hits_request(request.path)
     try:
+        _suffer(sandbox, fault)
         authenticate(request)
         form = forms.parse(request.body if request.method == "POST" else request.query)
         if request.method == "POST" and request.query:
@@ -73,10 +77,33 @@ def handle(sandbox: Sandbox, request: Request) -> Response:
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         status, body = 500, _encode(_server_error().body())
-    if status in (409, 500, 503):
-        headers["Stripe-Should-Retry"] = "true" if status == 409 else "false"
+    if fault is not None and fault.mode == "500_after" and status < 500:
+        status, body = 500, _encode(_server_error().body())
+        if key is not None:
+            sandbox.store.execute("UPDATE idempotency SET status = 500, body = ? WHERE key = ?", body.decode(), key)
+    if fault is not None and fault.mode.startswith("unreachable"):
+        status, body = UNREACHABLE, b""
+    if status == 409:
+        headers["Stripe-Should-Retry"] = "true"
     _note(sandbox, request, form, request_id, key, status, body, time.monotonic() - started)
     return Response(status, body, headers)
+
+
+def _suffer(sandbox: Sandbox, fault: ApiFault | None) -> None:
+    """Do to a request what a fault, or the limit on requests, does before it starts."""
+    if sandbox.faults.is_over_limit() or (fault is not None and fault.mode == "429"):
+        raise errors.StripeError(
+            "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
+            status=429,
+            code="rate_limit",
+        )
+    if fault is None:
+        return
+    if fault.mode == "500":
+        raise _server_error()
+    if fault.mode == "unreachable":
+        raise errors.StripeError("", status=UNREACHABLE)
+    time.sleep(fault.seconds)
 
 
 def authenticate(request: Request) -> None:

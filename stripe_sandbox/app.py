@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from flask import Flask, Response, current_app, request
 
-from stripe_sandbox import api, pages, routes
+from stripe_sandbox import api, control, pages, routes
 from stripe_sandbox.sandbox import Sandbox
 
 routes.load()
@@ -31,6 +32,7 @@ def create_app(sandbox: Sandbox | None = None, **settings: Any) -> Flask:
         endpoint="api2",
         provide_automatic_options=False,
     )
+    app.register_blueprint(control.blueprint)
     pages.register(app)
     return app
 
@@ -53,4 +55,7 @@ def call_api(path: str) -> Response:
             headers={name.lower(): value for name, value in request.headers.items()},
         ),
     )
+    connection = request.environ.get("gunicorn.socket")
+    if answer.status == api.UNREACHABLE and connection is not None:
+        connection.shutdown(socket.SHUT_RDWR)  # To the client the server has gone away in the middle.
     return Response(answer.body, status=answer.status, headers=answer.headers)

@@ -17,6 +17,7 @@ from stripe_sandbox import ids
 from stripe_sandbox.objects import rendering
 
 if TYPE_CHECKING:
+    from stripe_sandbox.faults import DeliveryFault
     from stripe_sandbox.sandbox import Sandbox
     from stripe_sandbox.world import World
 
@@ -29,20 +30,35 @@ BACK_OFF = (1, 5, 20, 60, 300, 1800, 7200, 18000, 43200, 86400, 86400)
 TIMEOUT_SECONDS = 20
 
 
-def queue(world: World, event: Document, endpoint: Document) -> str:
-    """Queue one delivery of an event to an endpoint, due at once; returns the delivery's id."""
-    delivery_id = ids.new("delivery")
+def queue(world: World, event: Document, endpoint: Document, fault: DeliveryFault | None = None) -> None:
+    """Queue the delivery of an event to an endpoint, due at once unless a fault strikes it."""
     at = world.sandbox.clock.now()
+    mode = fault.mode if fault else None
+    state, due_at, copies = "pending", at, 1
+    if mode == "drop":
+        state = "dropped"
+    elif mode == "duplicate":
+        copies = 2
+    elif fault is not None:
+        due_at += fault.seconds * (world.sandbox.faults.chance.random() if mode == "reorder" else 1)
+    for _ in range(copies):
+        world.store.execute(
+            "INSERT INTO deliveries (id, event_id, endpoint_id, state, attempts, next_at, created) "
+            "VALUES (?, ?, ?, ?, 0, ?, ?)",
+            ids.new("delivery"),
+            event["id"],
+            endpoint["id"],
+            state,
+            due_at if state == "pending" else None,
+            at,
+        )
+
+
+def resend(world: World, delivery_id: str) -> None:
+    """Have a delivery sent again at once, whatever came of it before."""
     world.store.execute(
-        "INSERT INTO deliveries (id, event_id, endpoint_id, state, attempts, next_at, created) "
-        "VALUES (?, ?, ?, 'pending', 0, ?, ?)",
-        delivery_id,
-        event["id"],
-        endpoint["id"],
-        at,
-        at,
+        "UPDATE deliveries SET state = 'pending', next_at = ? WHERE id = ?", world.sandbox.clock.now(), delivery_id
     )
-    return delivery_id
 
 
 def due(sandbox: Sandbox) -> list[Any]:

@@ -15,7 +15,7 @@ from stripe_sandbox import contract as contracts
 from stripe_sandbox import deliveries, events, ids
 from stripe_sandbox.clock import Clock
 from stripe_sandbox.engine import tasks
-from stripe_sandbox.faults import Faults
+from stripe_sandbox.faults import API_MODES, DELIVERY_MODES, DELIVERY_SECONDS, ApiFault, DeliveryFault, Faults
 from stripe_sandbox.store import Document, Store
 from stripe_sandbox.world import World
 
@@ -45,6 +45,7 @@ class Sandbox:
         self.keys_in_use: set[str] = set()
         self.keys_lock = threading.Lock()
         self.wake = threading.Event()
+        self._time_lock = threading.RLock()
         self._webhooks: list[tuple[str, str]] = []
         self.clock.set_offset(float(self.store.setting("clock_offset", self.clock.offset)))
         self.faults.restore(self.store.setting("faults"))
@@ -65,7 +66,7 @@ class Sandbox:
         event["pending_webhooks"] = len(wanting)
         world.add(event)
         for endpoint in reversed(wanting):
-            deliveries.queue(world, event, endpoint)
+            deliveries.queue(world, event, endpoint, self.faults.hits_delivery(type))
         if self.strict:
             self.note_violations(f"event {type}", self.contract.check_object(event))
             self.note_violations(f"event {type} object", self.contract.check_object(snapshot))
@@ -84,25 +85,28 @@ class Sandbox:
         self.advance_to(self.clock.now() + seconds)
 
     def advance_to(self, at: float) -> None:
-        while (due := tasks.next_due(self.store, at)) is not None:
-            if due["due_at"] > self.clock.now():
-                self.clock.move_to(due["due_at"])
-            self._run(due, now=max(due["due_at"], 0))
-        if at > self.clock.now():
-            self.clock.move_to(at)
-        self.store.set_setting("clock_offset", self.clock.offset)
+        with self._time_lock:
+            while (due := tasks.next_due(self.store, at)) is not None:
+                if due["due_at"] > self.clock.now():
+                    self.clock.move_to(due["due_at"])
+                self._run(due)
+            if at > self.clock.now():
+                self.clock.move_to(at)
+            self.store.set_setting("clock_offset", self.clock.offset)
         self.wake.set()
 
     def run_due(self) -> int:
         """Run what has fallen due by the clock as it stands; returns how many things that were."""
         count = 0
-        while (due := tasks.next_due(self.store, self.clock.now())) is not None:
-            self._run(due, now=self.clock.now())
-            count += 1
+        with self._time_lock:
+            while (due := tasks.next_due(self.store, self.clock.now())) is not None:
+                self._run(due)
+                count += 1
         return count
 
-    def _run(self, due: Any, *, now: float) -> None:
-        with self.world(now=now) as world:
+    def _run(self, due: Any) -> None:
+        """Do what is due as of its own time, even when the process slept through it."""
+        with self.world(now=due["due_at"]) as world:
             self.store.set_setting("clock_offset", self.clock.offset)
             tasks.run(world, due)
 
@@ -131,6 +135,45 @@ class Sandbox:
         self.clock.set_offset(0.0)
         for url, secret in list(self._webhooks):
             self.ensure_webhook(url, secret)
+
+    # Faults -------------------------------------------------------------------------------------------------------
+
+    def break_api(
+        self, mode: str, *, share: int = 100, times: int | None = None, seconds: float = 0.0, path: str = ""
+    ) -> None:
+        """Let API requests fail in a mode of `faults.API_MODES`: a share of a hundred of them, or the next `times`."""
+        if mode not in API_MODES:
+            raise ValueError(f"an API fault is one of {', '.join(API_MODES)}, not {mode!r}")
+        self.faults.api.append(ApiFault(mode, share=share, remaining=times, seconds=seconds, path=path))
+        self._save_faults()
+
+    def break_deliveries(
+        self,
+        mode: str,
+        *,
+        share: int = 100,
+        times: int | None = None,
+        seconds: float = DELIVERY_SECONDS,
+        types: list[str] | None = None,
+    ) -> None:
+        """Let webhooks fail in a mode of `faults.DELIVERY_MODES`: a share of a hundred of them, or the next `times`."""
+        if mode not in DELIVERY_MODES:
+            raise ValueError(f"a delivery fault is one of {', '.join(DELIVERY_MODES)}, not {mode!r}")
+        self.faults.deliveries.append(DeliveryFault(mode, share, times, seconds, types or []))
+        self._save_faults()
+
+    def limit_requests(self, per_second: int) -> None:
+        """Answer 429 to more than so many API requests per second; 0 lifts the limit."""
+        self.faults.requests_per_second = per_second
+        self._save_faults()
+
+    def heal(self) -> None:
+        """Switch all faults off."""
+        self.faults.restore(None)
+        self._save_faults()
+
+    def _save_faults(self) -> None:
+        self.store.set_setting("faults", self.faults.saved())
 
     def new_request_id(self) -> str:
         return ids.new("request")

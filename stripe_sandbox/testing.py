@@ -19,14 +19,14 @@ from typing import Any
 
 import stripe
 from flask.testing import FlaskClient
+from requests.structures import CaseInsensitiveDict
 
+from stripe_sandbox import api, deliveries, sandbox
 from stripe_sandbox import app as application
-from stripe_sandbox import deliveries, sandbox
 
 __all__ = ["CheckoutRefused", "HTTPClient", "Sandbox"]
 
 Post = Callable[[str, dict[str, str], bytes], Any]
-UNREACHABLE = 599  # The status with which the app tells the in-process client to behave as if nobody answered.
 
 
 class CheckoutRefused(Exception):
@@ -160,9 +160,9 @@ class HTTPClient(stripe.HTTPClient):
         answer = self._app.test_client().open(
             target, method=method.upper(), headers=dict(headers or {}), data=body, base_url="http://stripe.test"
         )
-        if answer.status_code == UNREACHABLE:
+        if answer.status_code == api.UNREACHABLE:
             raise stripe.APIConnectionError("Unexpected error communicating with Stripe.", should_retry=True)  # type: ignore[no-untyped-call]
-        return answer.get_data(as_text=True), answer.status_code, dict(answer.headers)
+        return answer.get_data(as_text=True), answer.status_code, CaseInsensitiveDict(answer.headers)
 
     def close(self) -> None:
         """There is no connection to close."""

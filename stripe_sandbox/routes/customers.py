@@ -8,7 +8,7 @@ from stripe_sandbox import errors
 from stripe_sandbox.engine import customers, discounts, methods, subscriptions
 from stripe_sandbox.pagination import page
 from stripe_sandbox.routes import route
-from stripe_sandbox.routes.fields import merge_metadata, set_fields
+from stripe_sandbox.routes.fields import check_metadata, merge_metadata, set_fields
 from stripe_sandbox.world import World
 
 Document = dict[str, Any]
@@ -32,6 +32,7 @@ def create(world: World, params: Document) -> Document:
         clock = world.get("test_helpers.test_clock", params["test_clock"], param="test_clock")
         world.now = clock["frozen_time"]
     given = {name: value for name, value in params.items() if value != ""}
+    given["metadata"] = check_metadata(given.get("metadata"))
     settings = given.pop("invoice_settings", None) or {}
     default = settings.get("default_payment_method")
     customer = customers.create(world, {**given, "shipping": _shipping(given.get("shipping"))})
