@@ -41,6 +41,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "worker_tmp_dir": None,
             "worker_exit": stop_courier,
+            "post_worker_init": lambda _: say(f"Stripe sandbox on http://{host}:{self.arguments.port}"),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
@@ -143,7 +144,6 @@ def run_server(arguments: argparse.Namespace) -> int:
             say(f"--webhook takes URL=SECRET, not {pair!r}.", error=True)
             return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s stripe-sandbox %(levelname)s %(message)s")
-    say(f"Stripe sandbox on http://{arguments.host}:{arguments.port}")
     Server(arguments).run()
     return 0
 
