@@ -59,9 +59,13 @@ class Mailer:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up, politely when the server still listens."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        try:
+            connection.quit()
+        except (smtplib.SMTPException, OSError):
             connection.close()
 
     def _reset(self) -> None:
@@ -81,21 +85,27 @@ class Mailer:
 
     def _connect(self) -> smtplib.SMTP:
         host = self._url.hostname or ""
+        context = ssl.create_default_context()
         if self._url.scheme == "smtps":
-            context = ssl.create_default_context()
-            connection: smtplib.SMTP = smtplib.SMTP_SSL(
-                host, self._url.port or SMTPS_PORT, timeout=TIMEOUT_SECONDS, context=context
-            )
+            port = self._url.port or SMTPS_PORT
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_SECONDS, context=context)
         else:
             port = self._url.port or (SUBMISSION_PORT if self._url.username else SMTP_PORT)
             connection = smtplib.SMTP(host, port, timeout=TIMEOUT_SECONDS)
-            connection.ehlo()
-            # A password never travels in the clear: with credentials STARTTLS is a must, else it is used if offered.
-            if self._url.username or connection.has_extn("starttls"):
-                connection.starttls(context=ssl.create_default_context())
+        try:
+            self._introduce(connection, context)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _introduce(self, connection: smtplib.SMTP, context: ssl.SSLContext) -> None:
+        connection.ehlo()
+        # A password never travels in the clear: with credentials STARTTLS is a must, else it is used if offered.
+        if self._url.scheme != "smtps" and (self._url.username or connection.has_extn("starttls")):
+            connection.starttls(context=context)
         if self._url.username:
             connection.login(unquote(self._url.username), unquote(self._url.password or ""))
-        return connection
 
     def __enter__(self) -> Self:
         return self

@@ -44,4 +44,6 @@ def init_app(app: Flask) -> None:
     )
     security = Security()
     security.init_app(app, SQLAlchemyUserDatastore(db, User, Role), register_blueprint=False)
+    # Flask-Principal would look up the visitor for every file and webhook; gates.py asks when a view wants to know.
+    security.principal.identity_loaders.clear()
     sessions.init_app(app, security.login_manager)

@@ -32,11 +32,9 @@ def init_app(app: Flask, login_manager: LoginManager) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=sessions.REMEMBERED_LIFETIME,
-        REMEMBER_COOKIE_NAME="__Host-remember" if config.is_https else "remember",
-        REMEMBER_COOKIE_SECURE=config.is_https,
-        REMEMBER_COOKIE_HTTPONLY=True,
-        REMEMBER_COOKIE_SAMESITE="Lax",
     )
+    # It would set the remember cookie that we do without, and make every file differ by visitor by looking for it.
+    app.after_request_funcs[None].remove(login_manager._update_remember_cookie)
     login_manager.session_protection = None
     login_manager.user_loader(_load)
     login_manager.request_loader(lambda _request: None)

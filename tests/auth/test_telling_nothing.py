@@ -23,7 +23,7 @@ KNOWN, DISABLED, UNVERIFIED, PENDING, UNKNOWN = (
     f"{name}@example.com" for name in ("known123", "disabled", "unproved", "pending1", "unknown1")
 )
 # How often this browser asked; and the length, which the masks change.
-COUNTERS = {"Content-Length", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
+COUNTERS = {"Content-Length", "Retry-After", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
 MASKS = (
     (re.compile(r'name="csrf_token" value="[^"]+"'), "csrf"),
     (re.compile(r"session=[^;]+"), "session"),
