@@ -167,8 +167,10 @@ def _has_room(demands: Demands, facts: Facts) -> Exception | None:
 def _has_credits(demands: Demands, facts: Facts) -> Exception | None:
     if demands.credits is None:
         return None
+    # The balance first: a form sent twice finds either credits or, after them, the report that took them.
+    balance = facts.balance
     needed = facts.credits_for(demands.credits)
-    return None if facts.balance >= needed else NotEnoughCredits(needed, facts.balance)
+    return None if balance >= needed else NotEnoughCredits(needed, balance)
 
 
 CHECKS = (_signed_in, _verified, _has_plan, _has_feature, _has_room, _has_credits)

@@ -22,6 +22,7 @@ def init_app(app: Flask) -> None:
     """
     request_started.connect(_name_request, app)
     app.after_request(_tell_name)
+    app.teardown_request(_forget_name)
 
 
 def current() -> str:
@@ -46,3 +47,7 @@ def _name_request(app: Flask, **_: object) -> None:
 def _tell_name(response: Response) -> Response:
     response.headers[HEADER] = current()
     return response
+
+
+def _forget_name(_error: BaseException | None) -> None:
+    structlog.contextvars.clear_contextvars()
