@@ -86,6 +86,8 @@ def _expand(world: World, shown: Any, stored: Document, name: str, deeper: Tree,
         bring = ON_DEMAND.get(str(shown.get("object")), {}).get(name)
         if bring is not None:
             shown[name] = bring(world, stored)
+            if not deeper and _holds_hashes(shown[name]):
+                return  # Tiers, currency options: whole already, there is nothing to look up in them.
     if name not in shown:
         if name in ON_DEMAND.get(str(shown.get("object")), {}) or world.sandbox.contract_has(shown.get("object"), name):
             return  # A field of the contract that this object does not have just now.
@@ -113,6 +115,10 @@ def _expanded(world: World, value: Any, deeper: Tree, path: str, top: str) -> An
             _expand(world, value, stored, name, further, f"{path}.{name}")
         return value
     raise errors.invalid(f"This property cannot be expanded ({path}).", "expand")
+
+
+def _holds_hashes(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and all(isinstance(item, dict) for item in value))
 
 
 def _is_hash_of_ids(value: Document) -> bool:
