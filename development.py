@@ -64,8 +64,8 @@ def uses_sandbox(settings: Mapping[str, str]) -> bool:
     return settings["STRIPE_SECRET_KEY"].startswith(SANDBOX_KEY)
 
 
-def processes(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the commands to run side by side, by name."""
+def processes(settings: Mapping[str, str], folder: str = "var") -> dict[str, str]:
+    """Return the commands to run side by side, by name; the local Stripe keeps its state in a folder."""
     python = sys.executable
     commands = {
         "web": f"{python} -m gunicorn --config gunicorn.conf.py",
@@ -76,8 +76,8 @@ def processes(settings: Mapping[str, str]) -> dict[str, str]:
     secret = settings["STRIPE_WEBHOOK_SECRETS"].split(",")[0]
     host, port = address(settings["STRIPE_API_BASE"])
     commands["stripe"] = (
-        f"{python} -m stripe_sandbox serve --host {host} --port {port} --database var/stripe-sandbox.db "
-        f"--clock-file {settings.get('CLOCK_FILE') or 'var/clock-offset'} "
+        f"{python} -m stripe_sandbox serve --host {host} --port {port} --database {folder}/stripe-sandbox.db "
+        f"--clock-file {settings.get('CLOCK_FILE') or f'{folder}/clock-offset'} "
         f"--webhook {settings['APP_BASE_URL']}/webhooks/stripe={secret}"
     )
     return commands

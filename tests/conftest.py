@@ -17,8 +17,11 @@ from billing import stripe_catalog
 from config import Config
 from extensions import db, limiter
 from stripe_sandbox.testing import Sandbox
+from tests.browsers import chromium
 from tests.databases import PostgresqlDatabase, SqliteFile
 from tests.worlds import Clock, Stripe
+
+__all__ = ["chromium"]
 
 ROOT = Path(__file__).resolve().parents[1]
 WEBHOOK_SECRET = "whsec_of_the_test_suite"
