@@ -83,15 +83,22 @@ def run_listen(arguments: argparse.Namespace) -> int:
     after = 0
     try:
         while True:
-            for made in remote.call("attempts", endpoint=endpoint["id"], after=after)["attempts"]:
-                after = made["seq"]
-                at = datetime.fromtimestamp(made["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-                say(f"{at}   --> {made['type']} [{made['event_id']}]")
-                say(f"{at}  <--  [{made['status'] or made['error']}] POST {arguments.forward_to} [{made['event_id']}]")
+            after = _report(remote, endpoint["id"], after, arguments.forward_to)
             time.sleep(0.3)
     except KeyboardInterrupt:
+        _report(remote, endpoint["id"], after, arguments.forward_to)
         remote.call("unlisten", endpoint=endpoint["id"])
         return 0
+
+
+def _report(remote: Remote, endpoint: str, after: int, url: str) -> int:
+    """Say what became of the deliveries since a position; returns the position reached."""
+    for made in remote.call("attempts", endpoint=endpoint, after=after)["attempts"]:
+        after = made["seq"]
+        at = datetime.fromtimestamp(made["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        say(f"{at}   --> {made['type']} [{made['event_id']}]")
+        say(f"{at}  <--  [{made['status'] or made['error']}] POST {url} [{made['event_id']}]")
+    return after
 
 
 def run_advance(arguments: argparse.Namespace) -> int:
