@@ -50,8 +50,13 @@ def sold(found: Catalog) -> dict[str, int]:
 def test_the_cv_preset_sells_what_it_was_designed_to() -> None:
     found = catalog.load("cv")
     assert sold(found) == {
-        **{"basic_monthly": 1500, "pro_monthly": 3000, "team_monthly": 9900},
-        **{"credits_5": 500, "credits_12": 1000, "credits_30": 2000, "credits_100": 5000},
+        "basic_monthly": 1500,
+        "pro_monthly": 3000,
+        "team_monthly": 9900,
+        "credits_5": 500,
+        "credits_12": 1000,
+        "credits_30": 2000,
+        "credits_100": 5000,
     }
     assert [(p.key, p.credits, p.features) for p in found.plans[1:]] == [
         ("basic", 20, ("history",)),
@@ -109,7 +114,9 @@ def test_a_price_leads_to_what_it_buys(tmp_path: Path) -> None:
     assert found.pack("credits_5").cents_per_credit == 100
 
 
-@pytest.mark.parametrize("key", ["", "pro", "PRO_MONTHLY", "pro_yearly", "free_monthly", "price_123", "../pro", "pro_events"])
+@pytest.mark.parametrize(
+    "key", ["", "pro", "PRO_MONTHLY", "pro_yearly", "free_monthly", "price_123", "../pro", "pro_events"]
+)
 def test_a_key_that_is_not_sold_is_an_unknown_offer(tmp_path: Path, key: str) -> None:
     text = SMALL.replace("monthly_cents = 3000", "monthly_cents = 3000\noverage.events.cents_per_1000 = 5")
     found = read(tmp_path, text)
@@ -146,52 +153,106 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
 
 
 # What is replaced in SMALL, by what, and what the message says of it.
-MALFORMED = [
-    ("monthly_cents = 3000", "monthly_cents = 'thirty'", "plans.pro.monthly_cents: must be a whole number of cents; it is 'thirty'"),
-    ("monthly_cents = 3000", "monthly_cents = 30.0", "plans.pro.monthly_cents: must be a whole number of cents; it is 30.0"),
-    ("monthly_cents = 3000", "monthly_cents = true", "plans.pro.monthly_cents: must be a whole number of cents; it is True"),
-    ("monthly_cents = 3000", "monthly_cents = 0", "plans.pro.monthly_cents: must be a whole number of cents from 1 to 99999999; it is 0"),
-    ("monthly_cents = 3000", "monthly_cents = -1", "plans.pro.monthly_cents: must be a whole number of cents from 1"),
-    ("monthly_cents = 3000", "montly_cents = 3000", "plans.pro.montly_cents: is not a key of the catalogue; did you mean 'monthly_cents'?"),
-    ("monthly_cents = 3000", "monthly_cents = 3000\nzzz = 1", "plans.pro.zzz: is not a key of the catalogue; known here: name, tagline,"),
-    ("monthly_cents = 3000", "monthly_cents = 3000\ntrial_days = 731", "plans.pro.trial_days: must be a whole number from 0 to 730; it is 731"),
-    ("monthly_cents = 3000", "monthly_cents = 3000\nrecommended = 'yes'", "plans.pro.recommended: must be true or false; it is 'yes'"),
-    ("monthly_cents = 3000", "monthly_cents = 3000\noverage.storage.cents_per_1000 = 5", "plans.pro.overage.storage: there is no meter of that name"),
-    ("monthly_cents = 3000", "monthly_cents = 3000\noverage.events.cents_per_1000 = 0.5", "plans.pro.overage.events.cents_per_1000: must be a whole number of cents; it is 0.5"),
-    ("monthly_cents = 3000", "", "plans: exactly one plan must have no price, the one that everybody starts with; there is free, pro"),
-    ("[plans.free]", "[plans.free]\nmonthly_cents = 100", "plans: exactly one plan must have no price, the one that everybody starts with; there is none"),
-    ("[plans.free]", "[plans.free]\ntrial_days = 14", "plans.free.trial_days: a plan without a price needs no trial"),
-    ("[plans.free]", "[plans.free]\noverage.events.cents_per_1000 = 5", "plans.free.overage.events: a plan without a price is not billed"),
-    ("limits = { events = 100 }", "limits = { events = -2 }", "plans.pro.limits.events: must be a whole number from -1 to 1000000000; it is -2"),
-    ("limits = { events = 100 }", "limits = { events = -1 }\noverage.events.cents_per_1000 = 5", "plans.pro.overage.events: needs limits.events"),
-    ("limits = { events = 100 }", "", "plans.pro.limits: events is missing, which other plans limit; -1 is unlimited, 0 is none"),
-    ("limits = { events = 100 }", "limits = 3", "plans.pro.limits: must be a table; it is 3"),
-    ('features = ["history"]', 'features = ["hystory"]', "plans.pro.features: 'hystory' is not under [features]; there are history"),
-    ('features = ["history"]', 'features = ["history", "history"]', "plans.pro.features: 'history' is listed twice"),
-    ('features = ["history"]', 'features = "history"', "plans.pro.features: must be a list of words; it is 'history'"),
-    ('name = "Pro"', "", "plans.pro.name: is missing"),
-    ('name = "Pro"', 'name = " "', "plans.pro.name: must not be empty"),
-    ('name = "Pro"', "name = 7", "plans.pro.name: must be text; it is 7"),
-    ("[plans.pro]", "[plans.Pro]", "plans.Pro: must be named in small letters, digits and _"),
-    ("[plans.pro]", "[plans.credits_5]", "packs.credits_5: a plan has this key too; rename one"),
-    ("[packs.credits_5]", "[packs.pro_monthly]", "pro_monthly: two prices have this key; rename a plan or a pack"),
-    ("credits = 5\n", "", "packs.credits_5.credits: is missing"),
-    ("credits = 5\n", "credits = 0\n", "packs.credits_5.credits: must be a whole number from 1 to 1000000000; it is 0"),
-    ("amount_cents = 500", "", "packs.credits_5.amount_cents: is missing"),
-    ("amount_cents = 500", "amount_cents = 100000000", "packs.credits_5.amount_cents: must be a whole number of cents from 1 to 99999999"),
-    ('name = "small"', 'name = "Small one"', "name: must be small letters, digits and _, beginning with a letter; it is 'Small one'"),
-    ('name = "small"', 'name = "small"\ncurrency = "US$"', "currency: must be three small letters such as usd; it is 'US$'"),
-    ('name = "small"', 'name = "small"\npolicies.low_balance_credits = -1', "policies.low_balance_credits: must be a whole number from 0"),
-    ('name = "small"', 'name = "small"\npolicies.grace = 1', "policies.grace: is not a key of the catalogue"),
-    ('name = "small"', 'name = "small"\nplan = 1', "plan: is not a key of the catalogue; did you mean 'plans'?"),
-    ('name = "small"', 'name = "small"\ncosts.page = "one"', "costs.page: must be a whole number; it is 'one'"),
-    ("[meters.events]", '[meters.copies]\nname = "Copies"\nevent_name = "events"\n[meters.events]', "meters: two meters count the event 'events'"),
-    ('name = "small"', 'name = "small', "Illegal character"),
-]  # fmt: skip
+MALFORMED = {
+    "monthly_cents = 3000": [
+        ("monthly_cents = 'thirty'", "plans.pro.monthly_cents: must be a whole number of cents; it is 'thirty'"),
+        ("monthly_cents = 30.0", "plans.pro.monthly_cents: must be a whole number of cents; it is 30.0"),
+        ("monthly_cents = true", "plans.pro.monthly_cents: must be a whole number of cents; it is True"),
+        ("monthly_cents = 0", "plans.pro.monthly_cents: must be a whole number of cents from 1 to 99999999; it is 0"),
+        ("monthly_cents = -1", "plans.pro.monthly_cents: must be a whole number of cents from 1"),
+        ("montly_cents = 3000", "plans.pro.montly_cents: is not a key of the catalogue; did you mean 'monthly_cents'?"),
+        ("monthly_cents = 3000\nzzz = 1", "plans.pro.zzz: is not a key of the catalogue; known here: name, tagline,"),
+        (
+            "monthly_cents = 3000\ntrial_days = 731",
+            "plans.pro.trial_days: must be a whole number from 0 to 730; it is 731",
+        ),
+        ("monthly_cents = 3000\nrecommended = 'yes'", "plans.pro.recommended: must be true or false; it is 'yes'"),
+        (
+            "monthly_cents = 3000\noverage.storage.cents_per_1000 = 5",
+            "plans.pro.overage.storage: there is no meter of that name",
+        ),
+        (
+            "monthly_cents = 3000\noverage.events.cents_per_1000 = 0.5",
+            "plans.pro.overage.events.cents_per_1000: must be a whole number of cents; it is 0.5",
+        ),
+        ("", "plans: exactly one plan must have no price, the one that everybody starts with; there is free, pro"),
+    ],
+    "[plans.free]": [
+        (
+            "[plans.free]\nmonthly_cents = 100",
+            "plans: exactly one plan must have no price, the one that everybody starts with; there is none",
+        ),
+        ("[plans.free]\ntrial_days = 14", "plans.free.trial_days: a plan without a price needs no trial"),
+        (
+            "[plans.free]\noverage.events.cents_per_1000 = 5",
+            "plans.free.overage.events: a plan without a price is not billed",
+        ),
+    ],
+    "limits = { events = 100 }": [
+        ("limits = { events = -2 }", "plans.pro.limits.events: must be a whole number from -1 to 1000000000; it is -2"),
+        (
+            "limits = { events = -1 }\noverage.events.cents_per_1000 = 5",
+            "plans.pro.overage.events: needs limits.events",
+        ),
+        ("", "plans.pro.limits: events is missing, which other plans limit; -1 is unlimited, 0 is none"),
+        ("limits = 3", "plans.pro.limits: must be a table; it is 3"),
+    ],
+    'features = ["history"]': [
+        ('features = ["hystory"]', "plans.pro.features: 'hystory' is not under [features]; there are history"),
+        ('features = ["history", "history"]', "plans.pro.features: 'history' is listed twice"),
+        ('features = "history"', "plans.pro.features: must be a list of words; it is 'history'"),
+    ],
+    'name = "Pro"': [
+        ("", "plans.pro.name: is missing"),
+        ('name = " "', "plans.pro.name: must not be empty"),
+        ("name = 7", "plans.pro.name: must be text; it is 7"),
+    ],
+    "[plans.pro]": [
+        ("[plans.Pro]", "plans.Pro: must be named in small letters, digits and _"),
+        ("[plans.credits_5]", "packs.credits_5: a plan has this key too; rename one"),
+    ],
+    "[packs.credits_5]": [
+        ("[packs.pro_monthly]", "pro_monthly: two prices have this key; rename a plan or a pack"),
+    ],
+    "credits = 5\n": [
+        ("", "packs.credits_5.credits: is missing"),
+        ("credits = 0\n", "packs.credits_5.credits: must be a whole number from 1 to 1000000000; it is 0"),
+    ],
+    "amount_cents = 500": [
+        ("", "packs.credits_5.amount_cents: is missing"),
+        (
+            "amount_cents = 100000000",
+            "packs.credits_5.amount_cents: must be a whole number of cents from 1 to 99999999",
+        ),
+    ],
+    'name = "small"': [
+        ('name = "Small one"', "name: must be small letters, digits and _, beginning with a letter; it is 'Small one'"),
+        ('name = "small"\ncurrency = "US$"', "currency: must be three small letters such as usd; it is 'US$'"),
+        (
+            'name = "small"\npolicies.low_balance_credits = -1',
+            "policies.low_balance_credits: must be a whole number from 0",
+        ),
+        ('name = "small"\npolicies.grace = 1', "policies.grace: is not a key of the catalogue"),
+        ('name = "small"\nplan = 1', "plan: is not a key of the catalogue; did you mean 'plans'?"),
+        ('name = "small"\ncosts.page = "one"', "costs.page: must be a whole number; it is 'one'"),
+        ('name = "small', "Illegal character"),
+    ],
+    "[meters.events]": [
+        (
+            '[meters.copies]\nname = "Copies"\nevent_name = "events"\n[meters.events]',
+            "meters: two meters count the event 'events'",
+        ),
+    ],
+}
 
 
-@pytest.mark.parametrize(("good", "bad", "message"), MALFORMED, ids=[m[2][:60] for m in MALFORMED])
-def test_a_malformed_file_is_refused_with_its_name_and_the_key(tmp_path: Path, good: str, bad: str, message: str) -> None:
+CASES = [(good, bad, message) for good, cases in MALFORMED.items() for bad, message in cases]
+
+
+@pytest.mark.parametrize(("good", "bad", "message"), CASES, ids=[message[:60] for _, _, message in CASES])
+def test_a_malformed_file_is_refused_with_its_name_and_the_key(
+    tmp_path: Path, good: str, bad: str, message: str
+) -> None:
     assert SMALL.count(good) == 1
     said = problems_of(tmp_path, SMALL.replace(good, bad))
     assert f"catalog.toml: {message}" in said

@@ -301,7 +301,7 @@ def test_two_pushes_at_once_make_everything_once(app: Flask, stripe: Stripe, sel
         start.wait()
         try:
             push(app)
-        except BaseException as failure:  # noqa: BLE001 - the test names it below
+        except BaseException as failure:
             failures.append(failure)
 
     threads = [threading.Thread(target=run) for _ in range(4)]
