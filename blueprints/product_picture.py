@@ -61,7 +61,7 @@ def draw(catalog: Catalog, now: datetime, page_cost: int) -> ProductPicture:
             Line("Check did not finish", "nothing charged", now - timedelta(minutes=2), 0),
         ],
         cost=[
-            ("anna-lindqvist.pdf", f"{PAGES} pages"),
+            ("Your CV", f"{PAGES} pages"),
             ("This check", filters.credits(check)),
             ("Left afterwards", filters.credits(total - check), "total"),
         ],
