@@ -106,7 +106,7 @@ def test_a_stranger_signs_up_buys_and_spends(page: Page, request: pytest.Fixture
     expect(page.get_by_role("heading", level=1)).to_have_text("Thank you")
     assert balance(page) == 33 - pages + 50
     expect(page.get_by_role("main")).to_contain_text("Plan credits")
-    expect(page.get_by_role("main")).to_contain_text("Bought credits")
+    expect(page.get_by_role("main")).to_contain_text("Purchased credits")
     page.goto("/billing")
     expect(page.get_by_role("main")).to_contain_text("Pro, monthly, renews on")
 
