@@ -288,9 +288,10 @@ def _exact(amount: Json) -> Decimal | None:
 def _amount(price: Json) -> str:
     recurring = price.get("recurring") or {}
     if recurring.get("usage_type") == "metered":
-        last = (price.get("tiers") or [price])[-1]
-        thousand = int((_exact(last) or Decimal(0)) * 1000)
-        return f"{money.in_words(thousand, price['currency'])} per 1,000 used"
+        tiers = price.get("tiers") or [price]
+        thousand = int((_exact(tiers[-1]) or Decimal(0)) * 1000)
+        beyond = f"beyond {tiers[0]['up_to']:,}" if len(tiers) > 1 else "used"
+        return f"{money.in_words(thousand, price['currency'])} per 1,000 {beyond}"
     amount = money.in_words(int(_exact(price) or 0), price["currency"])
     return amount + PER.get(recurring.get("interval", ""), "")
 
