@@ -25,6 +25,9 @@ SECRET_VALUES = re.compile(
 )
 QUIET_ROUTES = frozenset({"webhooks.stripe", "static", "health.alive", "health.ready"})
 
+# At INFO these tell of every call and step, and Stripe's SDK names the addresses of checkouts.
+CHATTY = ("stripe", "alembic")
+
 log = structlog.stdlib.get_logger("tollgate.requests")
 
 
@@ -67,6 +70,8 @@ def set_up(*, level: str, is_terminal: bool) -> None:
     handler.setFormatter(formatter)
     root.addHandler(handler)
     root.setLevel(level)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
