@@ -95,9 +95,10 @@ def live(session: Session, user_id: int) -> list[UserSession]:
     return list(session.scalars(rows))
 
 
-def sweep(session: Session) -> None:
-    """Forget sessions that ended long ago."""
-    session.execute(delete(UserSession).where(UserSession.expires_at < clock.now() - KEEP_ENDED))
+def sweep(session: Session) -> int:
+    """Forget sessions that ended long ago; return how many."""
+    old = delete(UserSession).where(UserSession.expires_at < clock.now() - KEEP_ENDED).returning(UserSession.id)
+    return len(session.scalars(old).all())
 
 
 def hash_of(token: str) -> str:

@@ -12,6 +12,7 @@ import structlog
 from flask import Flask
 
 import database
+from accounts import sessions
 from billing import allowances, poller, sync
 from extensions import db
 from ledger import expiry, holds
@@ -41,6 +42,7 @@ def chores() -> list[Chore]:
         Chore("holds", lambda: database.write(holds.sweep, limit=200), every=30),
         Chore("expiry", lambda: database.write(expiry.sweep, limit=200), every=60),
         Chore("allowances", grant_due_allowances, every=60),
+        Chore("sessions", lambda: database.write(sessions.sweep), every=3600),
     ]
 
 
