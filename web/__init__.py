@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web import errors, filters, gates, headers, idempotency, logging, request_ids, security
+from web import characters, errors, filters, gates, headers, idempotency, logging, request_ids, security
 
 
 def init_app(app: Flask) -> None:
     """Give the app everything that its pages share."""
+    characters.init_app(app)
     errors.init_app(app)
     filters.init_app(app)
     gates.init_app(app)

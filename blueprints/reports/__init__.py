@@ -97,14 +97,15 @@ def show(public_id: str) -> str:
 @gates.requires(feature="history")
 def index() -> str:
     """List the account's reports, the latest first."""
-    before = request.args.get("before", type=int)
+    before = request.args.get("before")
     account_id = current_account().id
-    reports = archive.recent(db.session(), account_id, PAGE_SIZE + 1, before_id=before)
+    end_of_last_page = find_or_404(before).id if before is not None else None
+    reports = archive.recent(db.session(), account_id, PAGE_SIZE + 1, before_id=end_of_last_page)
     has_older = len(reports) > PAGE_SIZE
     return render_template(
         "reports/index.html",
         reports=reports[:PAGE_SIZE],
-        older_url=url_for("reports.index", before=reports[PAGE_SIZE - 1].id) if has_older else None,
+        older_url=url_for("reports.index", before=reports[PAGE_SIZE - 1].public_id) if has_older else None,
         newer_url=url_for("reports.index") if before is not None else None,
     )
 

@@ -184,6 +184,7 @@ def test_addresses_that_were_never_given_out_are_404(app: Flask) -> None:
     ann = sign_up(app)
     for public_id in ("1", "0" * 32, "..", "%00", "x" * 3000):
         assert ann.client.get(f"/cv/{public_id}").status_code == 404
+        assert ann.client.get(f"/api/v1/cv/{public_id}").status_code == 404
 
 
 def test_without_the_feature_the_list_is_closed_and_the_report_stays_open(app: Flask) -> None:

@@ -202,3 +202,13 @@ def test_every_type_of_problem_leads_to_its_page(app: Flask, client: FlaskClient
         assert f"/problems/{kind}" in overview
         assert client.get(f"/problems/{kind}").status_code == 200
     assert client.get("/problems/no-such-kind").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/terms?before=%00", "/login?next=/%00", "/?a%00=1"])
+def test_a_nul_character_in_an_address_is_400(client: FlaskClient, path: str) -> None:
+    assert client.get(path).status_code == 400
+
+
+def test_a_nul_character_in_a_form_is_400(client: FlaskClient) -> None:
+    form = {"csrf_token": csrf_token(client), "email": "ann@example.com\0", "password": "a good pass phrase"}
+    assert client.post("/login", data=form).status_code == 400
