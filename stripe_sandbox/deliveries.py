@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import logging
 import threading
 import time
 import urllib.parse
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from stripe_sandbox.sandbox import Sandbox
     from stripe_sandbox.world import World
 
+log = logging.getLogger("stripe_sandbox")
 Document = dict[str, Any]
 Post = Callable[[str, dict[str, str], bytes], int]
 
@@ -189,7 +191,11 @@ class Courier(threading.Thread):
         while not self._stopping.is_set():
             self.sandbox.wake.wait(timeout=0.5)
             self.sandbox.wake.clear()
-            self.sandbox.run_due()
+            try:
+                self.sandbox.run_due()
+            except Exception:
+                log.exception("what was due first has failed; it will be tried again in a minute")
+                self.sandbox.postpone_first(60)
             for row in due(self.sandbox):
                 self._start(row["id"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import stripe
@@ -13,8 +14,22 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
+# What the sandbox itself does when something happens: functions by type of event.
+LISTENERS: dict[str, list[Callable[[World, Document], None]]] = {}
+
 # Types that "*" does not include at Stripe: endpoints must name them.
 NOT_IN_ALL: set[str] = set()
+
+
+def listens(*types: str) -> Callable[..., Any]:
+    """Register a function to be called with the object of each event of some types, in the same transaction."""
+
+    def register(function: Callable[[World, Document], None]) -> Callable[[World, Document], None]:
+        for name in types:
+            LISTENERS.setdefault(name, []).append(function)
+        return function
+
+    return register
 
 
 def make(world: World, type: str, snapshot: Document, previous: Document | None) -> Document:  # noqa: A002

@@ -104,6 +104,12 @@ class Sandbox:
                 count += 1
         return count
 
+    def postpone_first(self, seconds: float) -> None:
+        """Put off what is due first: it failed, and the rest must not wait for it."""
+        due = tasks.next_due(self.store, self.clock.now())
+        if due is not None:
+            self.store.execute("UPDATE tasks SET due_at = ? WHERE seq = ?", self.clock.now() + seconds, due["seq"])
+
     def _run(self, due: Any) -> None:
         """Do what is due as of its own time, even when the process slept through it."""
         with self.world(now=due["due_at"]) as world:

@@ -61,8 +61,15 @@ INDEXES: dict[str, dict[str, str]] = {
     "product_feature": {"product": "_product", "feature": "_feature"},
     "promotion_code": {"code": "_code", "coupon": "promotion.coupon", "customer": "customer", "active": "active"},
     "refund": {"charge": "charge", "payment_intent": "payment_intent"},
+    "setup_attempt": {"setup_intent": "setup_intent"},
     "setup_intent": {"customer": "customer", "payment_method": "payment_method"},
-    "subscription": {"customer": "customer", "status": "status", "item": "items.data.id", "schedule": "schedule"},
+    "subscription": {
+        "customer": "customer",
+        "item": "items.data.id",
+        "price": "items.data.price",
+        "schedule": "schedule",
+        "status": "status",
+    },
     "subscription_schedule": {"customer": "customer", "subscription": "subscription"},
     "tax_id": {"customer": "customer"},
     "test_helpers.test_clock": {"status": "status"},
@@ -142,6 +149,17 @@ class Store:
                     self._db.execute("COMMIT")
             finally:
                 self._depth -= 1
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Undo, at the end of the block, everything that happened in it: how previews find out what would happen."""
+        with self.transaction():
+            self._db.execute("SAVEPOINT rehearsal")
+            try:
+                yield
+            finally:
+                self._db.execute("ROLLBACK TO rehearsal")
+                self._db.execute("RELEASE rehearsal")
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         with self._lock:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from stripe_sandbox import errors, ids
+from stripe_sandbox import errors, events, ids
 from stripe_sandbox.objects import rendering
 from stripe_sandbox.store import Document
 
@@ -30,6 +31,7 @@ class World:
         self.store = sandbox.store
         self.now = int(now)
         self.request = request or {"id": None, "idempotency_key": None}
+        self.rehearsing = False
         self._documents: dict[str, Document] = {}
         self._originals: dict[str, str] = {}
 
@@ -122,7 +124,20 @@ class World:
 
     def emit(self, type: str, document: Document, previous: dict[str, Any] | None = None) -> Document:  # noqa: A002
         """Record an event with a snapshot of an object, and queue it for the endpoints that want it."""
-        return self.sandbox.record_event(self, type, rendering.render(self, document), previous)
+        if self.rehearsing:
+            return {}
+        event = self.sandbox.record_event(self, type, rendering.render(self, document), previous)
+        for listener in events.LISTENERS.get(type, []):
+            listener(self, document)
+        return event
+
+    @contextmanager
+    def rehearsal(self, *, now: float | None = None) -> Iterator[World]:
+        """Give a world in which things can be tried: no event is sent, and nothing of it stays."""
+        with self.store.rehearsal():
+            trial = World(self.sandbox, now=self.now if now is None else now, request=self.request)
+            trial.rehearsing = True
+            yield trial
 
     # Time ---------------------------------------------------------------------------------------------------------
 

@@ -150,6 +150,7 @@ def confirm_setup(world: World, intent: Document, method: Document, *, challenge
         return intent
     method["_authenticated"] = True
     world.save(method)
+    note_attempt(world, intent, method, "succeeded")
     intent.update(status="succeeded", next_action=None, last_setup_error=None)
     customer = world.find("customer", intent["customer"])
     if customer is not None:
@@ -157,6 +158,27 @@ def confirm_setup(world: World, intent: Document, method: Document, *, challenge
     world.save(intent)
     world.emit("setup_intent.succeeded", intent)
     return intent
+
+
+def note_attempt(
+    world: World, intent: Document, method: Document, status: str, *, error: Document | None = None
+) -> None:
+    """Keep the attempt at setting up a card, as the intent's latest."""
+    card = {name: method["card"][name] for name in ("brand", "checks", "country", "exp_month", "exp_year")}
+    card.update({name: method["card"][name] for name in ("fingerprint", "funding", "last4")})
+    attempt = objects.new(
+        world,
+        "setup_attempt",
+        customer=intent["customer"],
+        payment_method=method["id"],
+        payment_method_details={"card": {**card, "three_d_secure": None, "wallet": None}, "type": "card"},
+        setup_error=error and {**error, "payment_method": rendering.render(world, method)},
+        setup_intent=intent["id"],
+        status=status,
+        usage=intent["usage"],
+    )
+    world.add(attempt)
+    intent["latest_attempt"] = attempt["id"]
 
 
 def answer_setup_challenge(world: World, intent: Document, *, passed: bool) -> Document:
@@ -174,6 +196,7 @@ def _fail_setup(
     world: World, intent: Document, method: Document, message: str, code: str, decline_code: str | None
 ) -> errors.StripeError:
     error = errors.card_error(message, code=code, decline_code=decline_code)
+    note_attempt(world, intent, method, "failed", error=error.body()["error"])
     shown = {**error.body()["error"], "payment_method": rendering.render(world, method)}
     intent.update(status="requires_payment_method", payment_method=None, next_action=None, last_setup_error=shown)
     world.save(intent)

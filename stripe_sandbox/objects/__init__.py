@@ -77,6 +77,7 @@ ABSENT: dict[str, set[str]] = {
     "product": {"tax_details"},
     "refund": {"description", "failure_balance_transaction", "failure_reason", "instructions_email", "next_action"}
     | {"pending_reason", "presentment_details", "customer", "payment_method"},
+    "setup_attempt": {"attach_to_self"},
     "setup_intent": {"allowed_payment_method_types", "attach_to_self", "managed_payments", "single_use_mandate"},
     "subscription": {"managed_payments", "presentment_details", "status_details", "customer_account"},
     "subscription_item": {"billed_until", "current_trial", "quantity"},

@@ -43,7 +43,7 @@ def create(world: World, params: Document) -> Document:
     if params.get("customer"):
         customer = world.get("customer", params["customer"], param="customer")
         world.follow_clock_of(customer)
-    items = [_item(world, wanted, params, n) for n, wanted in enumerate(params.get("line_items") or [])]
+    items = [new_item(world, wanted, n) for n, wanted in enumerate(params.get("line_items") or [])]
     _check_items(world, params, items)
     session_id = ids.new("checkout.session")
     mode = params["mode"]
@@ -67,7 +67,7 @@ def create(world: World, params: Document) -> Document:
         customer_details=_known_details(customer, params.get("customer_email")),
         discounts=_discounts(world, params, customer, items),
         expires_at=params.get("expires_at") or world.now + DAY,
-        invoice_creation=_invoice_creation(params) if mode == "payment" else None,
+        invoice_creation=invoice_creation(params) if mode == "payment" else None,
         metadata=check_metadata(params.get("metadata")),
         mode=mode,
         payment_method_collection="always"
@@ -177,7 +177,8 @@ def _check(world: World, params: Document) -> None:
         raise errors.invalid("You may only specify one discount.", "discounts")
 
 
-def _item(world: World, wanted: Document, params: Document, position: int) -> Document:
+def new_item(world: World, wanted: Document, position: int) -> Document:
+    """Return the line item for an entry of `line_items`; raises when its price or quantity cannot be."""
     where = f"line_items[{position}]"
     if bool(wanted.get("price")) == bool(wanted.get("price_data")):
         if wanted.get("price"):
@@ -326,7 +327,8 @@ def _known_details(customer: Document | None, email: str | None) -> Document | N
     }
 
 
-def _invoice_creation(params: Document) -> Document:
+def invoice_creation(params: Document) -> Document:
+    """Return the `invoice_creation` of a request complete."""
     wanted = params.get("invoice_creation") or {}
     data = wanted.get("invoice_data") or {}
     names = ("account_tax_ids", "custom_fields", "description", "footer", "issuer", "rendering_options")

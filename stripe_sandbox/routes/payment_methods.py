@@ -210,3 +210,9 @@ def _unexpected(intent: Document, verb: str) -> errors.StripeError:
 def list_setups(world: World, params: Document) -> Document:
     names = ("customer", "payment_method")
     return page(world, "setup_intent", params, "/v1/setup_intents", {name: params.get(name) for name in names})
+
+
+@route("GET", "/v1/setup_attempts")
+def list_attempts(world: World, params: Document) -> Document:
+    world.get("setup_intent", params["setup_intent"], param="setup_intent")
+    return page(world, "setup_attempt", params, "/v1/setup_attempts", {"setup_intent": params["setup_intent"]})

@@ -220,6 +220,16 @@ def list_charges(world: World, params: Document) -> Document:
     return page(world, "charge", params, "/v1/charges", {name: params.get(name) for name in names})
 
 
+@route("POST", "/v1/charges/{charge}/capture")
+def capture_charge(world: World, params: Document, charge: str) -> Document:
+    document = world.get("charge", charge)
+    intent = world.get("payment_intent", document["payment_intent"])
+    if intent["status"] != "requires_capture":
+        raise errors.StripeError(f"Charge {charge} has already been captured.", code="charge_already_captured")
+    capture_intent(world, {"amount_to_capture": params["amount"]} if "amount" in params else {}, intent["id"])
+    return document
+
+
 @route("POST", "/v1/refunds")
 def create_refund(world: World, params: Document) -> Document:
     if not params.get("charge") and not params.get("payment_intent"):
