@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
+from flask_limiter.util import get_remote_address
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
@@ -17,6 +18,12 @@ from web import filters, gates
 from web.current import current_account, find_current_account
 
 bp = Blueprint("billing", __name__)
+
+
+def buyer() -> str:
+    """Return what checkouts are counted by: the account, or the address of somebody who is not signed in."""
+    account = current_account(required=False)
+    return f"account:{account.id}" if account else get_remote_address()
 
 
 @bp.get("/billing")
@@ -54,7 +61,7 @@ def order(price_key: str) -> str | Response:
 
 @bp.post("/pricing/checkout/<price_key>")
 @gates.public
-@limiter.limit("30 per hour; 6 per minute")
+@limiter.limit("30 per hour; 6 per minute", key_func=buyer)
 def start_checkout(price_key: str) -> Response:
     """Send the person to Stripe's Checkout for a catalogue key; whoever is not signed in signs up first."""
     catalog.current().price(price_key)

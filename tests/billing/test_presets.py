@@ -1,0 +1,76 @@
+"""Each preset starts, pushes, and sells everything that it lists."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+
+from app import create_app
+from billing import access, catalog, stripe_catalog
+from extensions import db
+from stripe_sandbox.testing import Sandbox
+from tests.conftest import WEBHOOK_SECRET
+from tests.persons import sign_up
+from tests.worlds import Stripe
+
+
+@pytest.fixture(params=sorted(catalog.PRESETS))
+def shop(app: Flask, sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[Stripe]:
+    """An app that sells one preset, and the Stripe that it sells at."""
+    config = dataclasses.replace(app.config["TOLLGATE"], catalog=request.param)
+    seller = create_app(config, stripe_http_client=sandbox.http_client())
+    seller.testing = True
+    sandbox.reset()
+    sandbox.add_webhook("http://127.0.0.1:5000/webhooks/stripe", WEBHOOK_SECRET)
+    with seller.app_context():
+        stripe_catalog.push()
+    stripe = Stripe(seller, sandbox)
+    stripe.discard_deliveries()
+    yield stripe
+    assert stripe.unexpected_violations() == []
+    with seller.app_context():
+        db.engine.dispose()
+
+
+def test_every_plan_and_pack_can_be_bought(shop: Stripe) -> None:
+    with shop.app.app_context():
+        sold = catalog.current()
+    for plan in sold.plans:
+        for price in plan.prices:
+            buyer = sign_up(shop.app, f"{price.key}@example.com")
+            shop.pay(buyer.checkout(price.key))
+            shop.settle()
+            with shop.app.app_context():
+                assert access.plan_of(db.session(), buyer.account_id).key == plan.key
+            granted = buyer.balance_of("trial" if plan.trial_days else "plan")
+            assert granted == plan.credits + (0 if plan.trial_days else sold.free_plan.credits)
+    for pack in sold.packs:
+        buyer = sign_up(shop.app, f"{pack.key}@example.com")
+        shop.pay(buyer.checkout(pack.price.key))
+        shop.settle()
+        assert buyer.balance_of("purchase") == pack.credits
+
+
+def test_pricing_dashboard_and_order_pages_show_it(shop: Stripe) -> None:
+    buyer = sign_up(shop.app)
+    with shop.app.app_context():
+        sold = catalog.current()
+    for interval in ("monthly", "yearly"):
+        page = buyer.client.get(f"/pricing?interval={interval}").get_data(as_text=True)
+        assert all(plan.name in page for plan in sold.plans)
+        assert all(pack.name in page for pack in sold.packs)
+    for path in ("/", "/dashboard", "/billing", f"/pricing/checkout/{sold.packs[0].price.key}"):
+        assert buyer.client.get(path).status_code == 200, path
+
+
+def test_the_page_of_a_plan_with_a_trial_says_what_follows(shop: Stripe) -> None:
+    with shop.app.app_context():
+        trials = [plan for plan in catalog.current().plans if plan.trial_days]
+    buyer = sign_up(shop.app)
+    for plan in trials:
+        page = buyer.client.get(f"/pricing/checkout/{plan.prices[0].key}").get_data(as_text=True)
+        assert f"{plan.trial_days} days" in page
+        assert "$0.00" in page
