@@ -15,8 +15,8 @@ from billing.models import Subscription
 from extensions import db
 from ledger import freezing, granting, holds, spending
 from tests.persons import Person, sign_up
+from tests.web.busy_account import busy_person
 from tests.web.documents import Document
-from tests.web.test_pages_follow_the_rules import live_through_a_month
 
 MOST_QUERIES = 10
 
@@ -156,8 +156,7 @@ def test_the_plan_card_says_what_happens_next(app: Flask, facts: dict[str, objec
 
 
 def test_the_dashboard_asks_the_database_a_few_times_only(app: Flask) -> None:
-    person = sign_up(app)
-    change(app, live_through_a_month, person.account_id)
+    person = busy_person(app)
     asked: list[str] = []
     with app.app_context():
         engine = db.engine
