@@ -84,10 +84,18 @@ def plan_card(current: Catalog, plan: Plan, interval: Interval, visitor: Visitor
 
 
 def plan_lines(current: Catalog, plan: Plan) -> list[tuple[str, str]]:
-    """Say what is in a plan, each line with what it means: its credits, its limits, its features."""
+    """Say what is in a plan: its credits, its limits, its features; a feature is explained where it first comes."""
     lines = [(f"{filters.credits(plan.credits)} each month", "")] if plan.credits else []
     lines += [_limit_line(current, plan, name) for name, allowed in plan.limits.items() if allowed]
-    return lines + [(f.name, f.description) for f in current.features if f.key in plan.features]
+    return lines + [
+        (f.name, f.description if plan == _first_with(current, f.key) else "")
+        for f in current.features
+        if f.key in plan.features
+    ]
+
+
+def _first_with(current: Catalog, feature: str) -> Plan | None:
+    return next((plan for plan in current.plans if feature in plan.features), None)
 
 
 def _limit_line(current: Catalog, plan: Plan, name: str) -> tuple[str, str]:
