@@ -96,7 +96,7 @@ def test_a_preset_without_yearly_prices_shows_no_switch(client: FlaskClient) -> 
     assert offered(read(client, YEARLY)) == offered(read(client))
 
 
-@pytest.mark.parametrize("interval", ["", "weekly", "yearly%00", "<script>"])
+@pytest.mark.parametrize("interval", ["", "weekly", "yearly%20", "<script>"])
 def test_an_interval_that_does_not_exist_shows_the_monthly_prices(
     client: FlaskClient, sell_preset: Any, interval: str
 ) -> None:
