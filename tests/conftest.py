@@ -74,6 +74,7 @@ def app(migrated_app: Flask, database: SqliteFile | PostgresqlDatabase) -> Flask
         database.restore(db.engine)
     limiter.reset()
     migrated_app.extensions["stripe.prices"].clear()
+    migrated_app.extensions.pop("stripe.portal", None)
     return migrated_app
 
 
