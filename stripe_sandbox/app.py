@@ -7,9 +7,10 @@ from typing import Any
 
 from flask import Flask, Response, current_app, request
 
-from stripe_sandbox import api, control, pages, routes
+from stripe_sandbox import api, control, engine, pages, routes
 from stripe_sandbox.sandbox import Sandbox
 
+engine.load()
 routes.load()
 
 

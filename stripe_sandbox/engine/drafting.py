@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 SELF = {"account": None, "type": "self"}
+MINIMUMS = {"gbp": 30, "dkk": 250, "nok": 300, "sek": 300, "mxn": 1000, "hkd": 400, "czk": 1500, "huf": 17500}
 NO_TAX = {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None}
 
 
@@ -47,7 +48,7 @@ def new_line(
         parent=parent,
         period={"end": period[1], "start": period[0]},
         pretax_credit_amounts=[],
-        pricing=_pricing(price) if price else None,
+        pricing=priced(price) if price else None,
         quantity=quantity,
         quantity_decimal=None if quantity is None else str(quantity),
         subscription=subscription,
@@ -59,7 +60,8 @@ def new_line(
     return line
 
 
-def _pricing(price: Document) -> Document:
+def priced(price: Document) -> Document:
+    """Return a line's `pricing` for a price."""
     return {
         "price_details": {"price": price["id"], "product": price["product"]},
         "type": "price_details",
@@ -172,6 +174,11 @@ def build(
     return invoice
 
 
+def minimum(currency: str) -> int:
+    """Return the smallest amount that can be charged (https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts)."""
+    return MINIMUMS.get(currency, 50)
+
+
 def _parent(subscription: Document | None) -> Document | None:
     if subscription is None:
         return None
@@ -202,6 +209,8 @@ def total(world: World, invoice: Document) -> Document:
         total_taxes=[],
     )
     due = max(amount + invoice["starting_balance"], 0)
+    if due < minimum(invoice["currency"]) and not invoice.get("_paid_by"):
+        due = 0  # Too small to charge: it is added to what the customer owes, and the next invoice takes it.
     invoice["amount_due"] = due
     invoice["amount_remaining"] = max(due - invoice["amount_paid"], 0)
     return invoice

@@ -24,6 +24,7 @@ def create(
     currency: str | None = None,
     description: str | None = None,
     subscription: Document | None = None,
+    subscription_item: str | None = None,
     proration: bool = False,
     event: str | None = "invoiceitem.created",
     **fields: Any,
@@ -43,7 +44,7 @@ def create(
         discountable=not proration,
         discounts=[],
         metadata={},
-        parent=_parent(subscription),
+        parent=_parent(subscription, subscription_item),
         period={"end": world.now, "start": world.now},
         pricing={
             "price_details": {"price": price["id"], "product": price["product"]} if price else None,
@@ -61,10 +62,10 @@ def create(
     return world.add(item, event)
 
 
-def _parent(subscription: Document | None) -> Document | None:
+def _parent(subscription: Document | None, item: str | None) -> Document | None:
     if subscription is None:
         return None
-    details = {"subscription": subscription["id"], "subscription_item": None}
+    details = {"subscription": subscription["id"], "subscription_item": item}
     return {"subscription_details": details, "type": "subscription_details"}
 
 
@@ -83,7 +84,7 @@ def line_for(world: World, item: Document) -> Document:
             "invoice_item_details": {
                 "invoice_item": item["id"],
                 "proration": item["proration"],
-                "proration_details": {"credited_items": None},
+                "proration_details": {"credited_items": item.get("_credited_items")},
                 "subscription": details.get("subscription"),
             },
             "subscription_item_details": None,
@@ -93,6 +94,17 @@ def line_for(world: World, item: Document) -> Document:
         price=price,
         quantity=item["quantity"],
     )
+
+
+def pending_of(world: World, subscription: Document) -> list[Document]:
+    """Return lines for the pending items that the next invoice of a subscription takes: its own, and its customer's."""
+    waiting = world.select("invoiceitem", {"customer": subscription["customer"], "pending": True}, ascending=True)
+    return [
+        line_for(world, item)
+        for item in waiting
+        if item["currency"] == subscription["currency"]
+        and ((item["parent"] or {}).get("subscription_details") or {}).get("subscription") in (None, subscription["id"])
+    ]
 
 
 def pending_lines(world: World, customer: Document, *, currency: str) -> list[Document]:

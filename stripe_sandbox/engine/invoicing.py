@@ -16,6 +16,10 @@ DRAFT_SECONDS = 3600  # A cycle's draft stays open for about an hour, so that pr
 DESCRIPTIONS = {"subscription_create": "Subscription creation", "subscription_cycle": "Subscription update"}
 # Told of an invoice that was paid, or whose payment failed; subscriptions listen here.
 ON_PAID: list[Any] = []
+# Told of an invoice that was voided or given up as uncollectible.
+ON_CLOSED: list[Any] = []
+# Asked, before invoice.payment_failed is sent, to plan the next attempt; told afterwards that the payment failed.
+PLAN_RETRY: list[Any] = []
 ON_PAYMENT_FAILED: list[Any] = []
 
 
@@ -48,7 +52,8 @@ def finalize(world: World, invoice: Document) -> Document:
     )
     invoice["status_transitions"]["finalized_at"] = world.now
     if invoice["collection_method"] == "send_invoice" and invoice["due_date"] is None:
-        invoice["due_date"] = world.now + 30 * 86400
+        days = invoice.get("_days_until_due")
+        invoice["due_date"] = world.now + (30 if days is None else days) * 86400
     if invoice["total"] + invoice["starting_balance"] != invoice["amount_due"] or customer["balance"]:
         _draw_on_balance(world, invoice, customer)
     world.save(invoice)
@@ -58,6 +63,8 @@ def finalize(world: World, invoice: Document) -> Document:
     paid_by = world.find("payment_intent", invoice.get("_paid_by"))
     if invoice["amount_due"] == 0 or paid_by is not None:
         mark_paid(world, invoice, intent=paid_by)
+    elif invoice["due_date"]:
+        world.schedule("invoice.overdue", invoice, invoice["due_date"])
     return invoice
 
 
@@ -70,12 +77,15 @@ def _number(world: World, invoice: Document, customer: Document) -> None:
 def _draw_on_balance(world: World, invoice: Document, customer: Document) -> None:
     """Use a customer's credit (a negative balance) or add what they owe; a negative total becomes credit."""
     before = customer["balance"]
-    after = min(before + invoice["total"], 0)
+    left = before + invoice["total"]
+    after = 0 if invoice["amount_due"] else left
     invoice["ending_balance"] = after
     change = after - before
     if change == 0:
         return
-    kind = "applied_to_invoice" if invoice["total"] >= 0 else "adjustment"
+    kind = "applied_to_invoice" if invoice["total"] >= 0 and left <= 0 else "adjustment"
+    if left > 0 and not invoice["amount_due"]:
+        kind = "invoice_too_small"
     customers.change_balance(world, customer, change, type=kind, currency=invoice["currency"], invoice=invoice["id"])
 
 
@@ -159,6 +169,8 @@ def pay(
         raise _no_method(world, invoice, intent)
     payments.confirm(world, intent, method, off_session=off_session)
     if intent["status"] == "requires_action":
+        for plan in PLAN_RETRY:
+            plan(world, invoice)
         world.emit("invoice.payment_action_required", invoice)
         for tell in ON_PAYMENT_FAILED:
             tell(world, invoice)
@@ -192,13 +204,15 @@ def _payment_failed(world: World, intent: Document) -> None:
     if invoice is None or invoice["status"] != "open":
         return
     invoice["attempted"] = True
-    world.save(invoice)
-    for tell in ON_PAYMENT_FAILED:
-        tell(world, invoice)
+    for plan in PLAN_RETRY:
+        plan(world, invoice)
+    world.save(invoice, "invoice.updated")
     world.emit("invoice.payment_failed", invoice)
     asked = (intent["last_payment_error"] or {}).get("code") == "authentication_required"
     if asked:
         world.emit("invoice.payment_action_required", invoice)
+    for tell in ON_PAYMENT_FAILED:
+        tell(world, invoice)
 
 
 payments.ON_SUCCESS.append(_payment_succeeded)
@@ -248,14 +262,39 @@ def cancel_payment(world: World, payment: Document) -> None:
 
 
 def void(world: World, invoice: Document) -> Document:
-    """Void an open invoice: it keeps its number and is owed no more."""
-    return _close(world, invoice, "void", "voided_at", "invoice.voided")
+    """Void an open invoice: it keeps its number, is owed no more, and gives back the credit it had used."""
+    customer = world.get("customer", invoice["customer"])
+    used = (invoice["ending_balance"] or 0) - invoice["starting_balance"]
+    if used:
+        customers.change_balance(
+            world,
+            customer,
+            -used,
+            type="unapplied_from_invoice",
+            currency=invoice["currency"],
+            invoice=invoice["id"],
+        )
+    _close(world, invoice, "void", "voided_at", "invoice.voided")
+    for tell in ON_CLOSED:
+        tell(world, invoice)
+    return invoice
+
+
+def stop_collecting(world: World, invoice: Document) -> Document:
+    """Try no further to collect an open invoice by itself; it can still be paid."""
+    invoice.update(auto_advance=False, next_payment_attempt=None)
+    world.unschedule("invoice.retry", invoice)
+    world.unschedule("invoice.collect", invoice)
+    return world.save(invoice, "invoice.updated")
 
 
 def mark_uncollectible(world: World, invoice: Document, reason: str | None = None) -> Document:
     """Give up on an open invoice; it can still be paid."""
     invoice["status_details"] = {"uncollectible": {"reason": reason}}
-    return _close(world, invoice, "uncollectible", "marked_uncollectible_at", "invoice.marked_uncollectible")
+    _close(world, invoice, "uncollectible", "marked_uncollectible_at", "invoice.marked_uncollectible")
+    for tell in ON_CLOSED:
+        tell(world, invoice)
+    return invoice
 
 
 def _close(world: World, invoice: Document, status: str, stamp: str, event: str) -> Document:
@@ -279,6 +318,23 @@ def finalise_when_due(world: World, invoice: Document) -> None:
     finalize(world, invoice)
     if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
         attempt(world, invoice)
+
+
+@tasks.task("invoice.collect")
+@tasks.task("invoice.retry")
+def collect_when_due(world: World, invoice: Document) -> None:
+    """Charge an invoice that is still open."""
+    if invoice["status"] == "open":
+        attempt(world, invoice)
+
+
+@tasks.task("invoice.overdue")
+def note_overdue(world: World, invoice: Document) -> None:
+    """Say that an invoice that was sent was not paid by its due date."""
+    if invoice["status"] == "open":
+        world.emit("invoice.overdue", invoice)
+        for tell in ON_PAYMENT_FAILED:
+            tell(world, invoice)
 
 
 def attempt(world: World, invoice: Document) -> bool:

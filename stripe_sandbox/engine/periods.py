@@ -46,3 +46,17 @@ def around(anchor: int, interval: str, count: int, moment: int) -> tuple[int, in
 def end_of(start: int, anchor: int, recurring: dict[str, Any]) -> int:
     """Return when the period that starts at `start` ends, for a price's `recurring` hash."""
     return around(anchor, recurring["interval"], recurring["interval_count"], start)[1]
+
+
+def next_matching(moment: int, config: dict[str, Any]) -> int:
+    """Return the first time from a moment on that has a day of the month (and month and time of day, if given)."""
+    start = datetime.fromtimestamp(moment, UTC)
+    clock = {name: config.get(name) for name in ("hour", "minute", "second")}
+    given = {name: start.__getattribute__(name) if value is None else value for name, value in clock.items()}
+    year, month = start.year, config.get("month") or start.month
+    while True:
+        day = min(config["day_of_month"], calendar.monthrange(year, month)[1])
+        found = int(datetime(year, month, day, tzinfo=UTC, **given).timestamp())
+        if found >= moment:
+            return found
+        year, month = (year + 1, month) if config.get("month") else (year + month // 12, month % 12 + 1)

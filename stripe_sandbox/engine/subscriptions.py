@@ -1,11 +1,25 @@
-"""Subscriptions: creating, billing each cycle, and ending."""
+"""Subscriptions: what they are made of, their appointments, their first invoice, and their end.
+
+What happens later lives beside it: renewals in `cycles`, failed payments in `dunning`, plan changes in `changes`,
+pauses in `pausing`, phases in `schedules`.
+"""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import errors, ids, objects
-from stripe_sandbox.engine import discounts, drafting, invoicing, periods, pricing, tasks, wording
+from stripe_sandbox.engine import (
+    account_settings,
+    discounts,
+    drafting,
+    invoice_items,
+    invoicing,
+    periods,
+    pricing,
+    wording,
+)
 from stripe_sandbox.objects import rendering
 
 if TYPE_CHECKING:
@@ -13,16 +27,29 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 LIVE = ("active", "past_due", "trialing", "unpaid", "paused", "incomplete")
+RENEWING = ("active", "past_due", "trialing", "unpaid")
+TASKS = (
+    "cycle",
+    "cancel",
+    "trial_notice",
+    "expire",
+    "upcoming",
+    "resume_collection",
+    "pending_update",
+    "resume_expired",
+)
 NOTICE_SECONDS = 3 * 86400  # customer.subscription.trial_will_end comes three days before.
 INCOMPLETE_SECONDS = 23 * 3600
-RETRY_DAYS = (3, 5, 7)
 
 
 def new_item(
     world: World, subscription_id: str, price: Document, *, quantity: int | None, period: tuple[int, int], **fields: Any
 ) -> Document:
-    """Return a subscription item; it lives inside its subscription."""
-    metered = (price["recurring"] or {}).get("usage_type") == "metered"
+    """Return a subscription item; it lives inside its subscription.
+
+    `_billed` remembers what the running period was really charged: `{"net", "start", "end", "invoice", "line"}`, the
+    amount after discounts. Credits in flexible billing are worked out from it.
+    """
     item = objects.new(
         world,
         "subscription_item",
@@ -34,11 +61,16 @@ def new_item(
         price=price["id"],
         subscription=subscription_id,
         tax_rates=[],
+        _billed=None,
     )
-    if not metered:
+    if not is_metered(price):
         item["quantity"] = 1 if quantity is None else quantity
     item.update(fields)
     return item
+
+
+def is_metered(price: Document) -> bool:
+    return bool((price["recurring"] or {}).get("usage_type") == "metered")
 
 
 def new(
@@ -53,14 +85,14 @@ def new(
 ) -> Document:
     """Return a subscription that is not kept yet; `wanted` are items as `{"price": document, "quantity", "metadata"}`.
 
-    Without an anchor the cycle starts now, or when the trial ends.
+    Without an anchor the cycle starts now, or when the trial ends. With an anchor in the future the first period
+    ends there and is charged in proportion, unless `_prorates_start` is False.
     """
     subscription_id = fields.pop("id", None) or ids.new("subscription")
     anchor = anchor or trial_end or world.now
     items = []
     for entry in wanted:
-        recurring = entry["price"]["recurring"]
-        end = trial_end or periods.around(anchor, recurring["interval"], recurring["interval_count"], world.now)[1]
+        end = trial_end or span_of(anchor, entry["price"], world.now)[1]
         extra = {name: entry[name] for name in ("metadata", "tax_rates") if entry.get(name)}
         items.append(
             new_item(
@@ -102,6 +134,7 @@ def new(
         trial_end=trial_end,
         trial_settings={"end_behavior": {"billing_cycle_anchor": "now", "missing_payment_method": "create_invoice"}},
         trial_start=world.now if trial_end else None,
+        _prorates_start=True,
     )
     subscription["items"]["url"] = f"/v1/subscription_items?subscription={subscription_id}"
     subscription.update(fields)
@@ -111,6 +144,21 @@ def new(
 def items_of(subscription: Document) -> list[Document]:
     items: list[Document] = subscription["items"]["data"]
     return items
+
+
+def set_items(subscription: Document, items: list[Document]) -> None:
+    subscription["items"].update(data=items, total_count=len(items))
+
+
+def span_of(anchor: int, price: Document, moment: int) -> tuple[int, int]:
+    """Return the whole period of a price that contains a moment, counted from an anchor."""
+    recurring = price["recurring"]
+    return periods.around(anchor, recurring["interval"], recurring["interval_count"], moment)
+
+
+def next_due(subscription: Document) -> int:
+    """Return when the earliest of the items' periods ends."""
+    return min(int(item["current_period_end"]) for item in items_of(subscription))
 
 
 def start(world: World, subscription: Document) -> Document:
@@ -123,45 +171,62 @@ def start(world: World, subscription: Document) -> Document:
 
 
 def schedule(world: World, subscription: Document) -> None:
-    """Make (or move) the appointments of a subscription: its next cycle, the trial's notice, a set cancellation."""
+    """Make, move or drop the appointments of a subscription, whichever its state asks for."""
     if subscription["status"] not in LIVE:
-        for name in ("cycle", "cancel", "trial_notice", "expire"):
+        for name in TASKS:
             world.unschedule(f"subscription.{name}", subscription)
         return
-    if subscription["status"] not in ("incomplete", "paused"):
-        due = min(item["current_period_end"] for item in items_of(subscription))
-        world.schedule("subscription.cycle", subscription, due)
+    renews = subscription["status"] in RENEWING
+    due = next_due(subscription)
+    _appoint(world, subscription, "cycle", due if renews else None)
+    days = account_settings.get(world.store)["upcoming_days"]
+    upcoming = due - days * 86400
+    tells = renews and days and not subscription["cancel_at"] and subscription.get("_upcoming_told") != due
+    _appoint(world, subscription, "upcoming", max(upcoming, world.now) if tells and upcoming > world.now else None)
     if subscription["status"] == "trialing" and not subscription.get("_notified"):
-        at = max(subscription["trial_end"] - NOTICE_SECONDS, world.now)
-        world.schedule("subscription.trial_notice", subscription, at)
-    ends = subscription["cancel_at"]
-    if ends:
-        world.schedule("subscription.cancel", subscription, ends)
+        _appoint(world, subscription, "trial_notice", max(subscription["trial_end"] - NOTICE_SECONDS, world.now))
     else:
-        world.unschedule("subscription.cancel", subscription)
+        _appoint(world, subscription, "trial_notice", None)
+    _appoint(world, subscription, "cancel", subscription["cancel_at"])
+    paused = subscription["pause_collection"] or {}
+    _appoint(world, subscription, "resume_collection", paused.get("resumes_at"))
 
 
-def first_lines(world: World, subscription: Document) -> list[Document]:
-    """Return the lines of a subscription's first invoice: nothing for a trial, else the first period in advance."""
-    return [line for item in items_of(subscription) if (line := line_for(world, subscription, item))]
+def _appoint(world: World, subscription: Document, name: str, at: int | None) -> None:
+    if at is None:
+        world.unschedule(f"subscription.{name}", subscription)
+    else:
+        world.schedule(f"subscription.{name}", subscription, at)
 
 
 def line_for(world: World, subscription: Document, item: Document) -> Document | None:
-    """Return the invoice line for an item's current period, or None when its price is metered."""
+    """Return the invoice line for an item's current period in advance, or None when there is none to be made.
+
+    Metered prices are billed afterwards (see `usage`). A first period that is shorter than a whole one is charged by
+    the second.
+    """
     price = world.get("price", item["price"])
-    if price["recurring"]["usage_type"] == "metered":
+    if is_metered(price):
         return None
     product = world.get("product", price["product"])
     trialing = subscription["status"] == "trialing"
     amount = 0 if trialing else pricing.amount(price, item["quantity"])
     words = f"Trial period for {product['name']}" if trialing else wording.describe(price, product, item["quantity"])
+    start, end = item["current_period_start"], item["current_period_end"]
+    whole = span_of(subscription["billing_cycle_anchor"], price, start)
+    partial = not trialing and (start, end) != whole and end - start < whole[1] - whole[0]
+    if partial:
+        if end == subscription["billing_cycle_anchor"] and not subscription.get("_prorates_start", True):
+            return None
+        amount = pricing.rounded(Decimal(amount) * (end - start) / (whole[1] - whole[0]))
+        words = wording.remaining(product, item["quantity"], start)
     return drafting.new_line(
         world,
         amount=amount,
         currency=subscription["currency"],
         description=words,
-        period=(item["current_period_start"], item["current_period_end"]),
-        parent=item_parent(subscription, item),
+        period=(start, end),
+        parent=item_parent(subscription, item, proration=partial),
         price=price,
         quantity=item["quantity"],
         metadata=dict(subscription["metadata"]),
@@ -182,155 +247,108 @@ def item_parent(subscription: Document, item: Document, *, proration: bool = Fal
     }
 
 
-def first_invoice(
-    world: World, subscription: Document, *, extra_lines: list[Document] | None = None, **fields: Any
+def draft_invoice(
+    world: World,
+    subscription: Document,
+    lines: list[Document],
+    *,
+    billing_reason: str,
+    period: tuple[int, int] | None = None,
+    pending: bool = False,
+    **fields: Any,
 ) -> Document:
-    """Draft and finalise the invoice that starts a subscription."""
+    """Draft an invoice of a subscription with its running discounts; `pending` adds the invoice items that wait.
+
+    The subscription's `latest_invoice` is set and what its items were billed is noted on them; saving it is the
+    caller's.
+    """
     customer = world.get("customer", subscription["customer"])
-    applied = discounts.running(world, subscription["discounts"] or _customer_discounts(customer))
+    waiting = invoice_items.pending_of(world, subscription) if pending else []
+    applied = running_discounts(world, subscription, customer)
     invoice = drafting.draft(
         world,
         customer,
-        [*first_lines(world, subscription), *(extra_lines or [])],
-        billing_reason="subscription_create",
+        [*waiting, *lines],
+        billing_reason=billing_reason,
         currency=subscription["currency"],
         subscription=subscription,
         discounts=applied,
-        collection_method=subscription["collection_method"],
-        default_payment_method=None,
-        **fields,
+        period=period,
+        **{
+            "collection_method": subscription["collection_method"],
+            "description": subscription["invoice_settings"]["description"],
+            "footer": subscription["invoice_settings"]["footer"],
+            "custom_fields": subscription["invoice_settings"]["custom_fields"],
+            **fields,
+        },
     )
+    if subscription["collection_method"] == "send_invoice":
+        invoice["_days_until_due"] = subscription["days_until_due"]
     discounts.used(world, applied)
     subscription["latest_invoice"] = invoice["id"]
+    note_billed(subscription, invoice)
+    return invoice
+
+
+def running_discounts(world: World, subscription: Document, customer: Document) -> list[Document]:
+    """Return the discounts that apply to a subscription's invoice now: its own, or else its customer's."""
+    from_customer = [customer["discount"]] if customer["discount"] else []
+    return discounts.running(world, subscription["discounts"] or from_customer)
+
+
+def note_billed(subscription: Document, invoice: Document) -> None:
+    """Remember on each item what an invoice charges for its current period."""
+    for item in items_of(subscription):
+        for line in invoice["_lines"]:
+            details = line["parent"]["subscription_item_details"] or {}
+            if details.get("subscription_item") == item["id"] and line["period"]["end"] == item["current_period_end"]:
+                off = sum(part["amount"] for part in line["discount_amounts"])
+                item["_billed"] = {"net": line["amount"] - off, **line["period"]}
+                item["_billed"].update(invoice=invoice["id"], line=line["id"])
+            made = (line["parent"]["invoice_item_details"] or {}).get("invoice_item")
+            if made and item["_billed"] and item["_billed"].get("invoice_item") == made:
+                item["_billed"].update(invoice=invoice["id"], line=line["id"])
+
+
+def first_invoice(
+    world: World, subscription: Document, *, extra_lines: list[Document] | None = None, **fields: Any
+) -> Document | None:
+    """Draft and finalise the invoice that starts a subscription; None when there is nothing to put on it."""
+    lines = [line for item in items_of(subscription) if (line := line_for(world, subscription, item))]
+    metered = any(is_metered(world.get("price", item["price"])) for item in items_of(subscription))
+    if not lines and not extra_lines and not metered:
+        return None
+    invoice = draft_invoice(
+        world, subscription, [*lines, *(extra_lines or [])], billing_reason="subscription_create", **fields
+    )
     world.save(subscription)
     invoicing.finalize(world, invoice)
     return invoice
 
 
-def _customer_discounts(customer: Document) -> list[str]:
-    return [customer["discount"]] if customer["discount"] else []
-
-
-@tasks.task("subscription.cycle")
-def cycle(world: World, subscription: Document) -> None:
-    """Start the next period of the items whose period is over, and bill it."""
-    if subscription["status"] not in ("active", "trialing", "past_due", "unpaid"):
-        return
-    if subscription["cancel_at_period_end"] or (subscription["cancel_at"] and subscription["cancel_at"] <= world.now):
-        end(world, subscription)
-        return
-    ended = min(item["current_period_end"] for item in items_of(subscription))
-    if subscription["status"] == "trialing":
-        subscription["status"] = "active"
-    lines = []
-    for item in items_of(subscription):
-        if item["current_period_end"] <= ended:
-            recurring = world.get("price", item["price"])["recurring"]
-            item["current_period_start"] = ended
-            item["current_period_end"] = periods.end_of(ended, subscription["billing_cycle_anchor"], recurring)
-            line = line_for(world, subscription, item)
-            lines.extend([line] if line else [])
-    customer = world.get("customer", subscription["customer"])
-    applied = discounts.running(world, subscription["discounts"] or _customer_discounts(customer))
-    invoice = drafting.draft(
-        world,
-        customer,
-        lines,
-        billing_reason="subscription_cycle",
-        currency=subscription["currency"],
-        subscription=subscription,
-        discounts=applied,
-        collection_method=subscription["collection_method"],
-    )
-    discounts.used(world, applied)
-    invoicing.schedule_finalisation(world, invoice)
-    subscription["latest_invoice"] = invoice["id"]
-    world.save(subscription, "customer.subscription.updated")
-    schedule(world, subscription)
-
-
-@tasks.task("subscription.trial_notice")
-def trial_notice(world: World, subscription: Document) -> None:
-    if subscription["status"] == "trialing":
-        subscription["_notified"] = True
-        world.save(subscription)
-        world.emit("customer.subscription.trial_will_end", subscription)
-
-
-@tasks.task("subscription.cancel")
-def cancel_when_set(world: World, subscription: Document) -> None:
-    if subscription["status"] in LIVE and subscription["cancel_at"] and subscription["cancel_at"] <= world.now:
-        end(world, subscription)
-
-
-@tasks.task("subscription.expire")
-def expire_incomplete(world: World, subscription: Document) -> None:
-    """Give up on a subscription whose first invoice was not paid within 23 hours."""
-    if subscription["status"] != "incomplete":
-        return
-    invoice = world.find("invoice", subscription["latest_invoice"])
-    if invoice is not None and invoice["status"] == "open":
-        invoicing.void(world, invoice)
-    subscription.update(status="incomplete_expired", ended_at=world.now)
-    world.save(subscription, "customer.subscription.updated")
-    schedule(world, subscription)
-
-
 def end(world: World, subscription: Document, *, reason: str | None = None) -> Document:
-    """End a subscription now, for good."""
-    subscription.update(status="canceled", ended_at=world.now)
+    """End a subscription now, for good; its unpaid invoices are collected no further by themselves."""
+    subscription.update(status="canceled", ended_at=world.now, pending_update=None, pause_collection=None)
+    subscription.pop("status_details", None)
     if subscription["canceled_at"] is None:
         subscription["canceled_at"] = world.now
     details = subscription["cancellation_details"]
     details["reason"] = reason or details["reason"] or "cancellation_requested"
+    for discount in discounts.running(world, subscription["discounts"]):
+        discounts.end(world, discount)
     world.save(subscription)
     schedule(world, subscription)
+    for invoice in world.select("invoice", {"subscription": subscription["id"], "status": "open"}):
+        invoicing.stop_collecting(world, invoice)
     world.emit("customer.subscription.deleted", subscription)
+    managed = world.find("subscription_schedule", subscription["schedule"])
+    for tell in ON_END:
+        tell(world, subscription, managed)
     return subscription
 
 
-def _paid(world: World, invoice: Document) -> None:
-    """Bring a subscription up to date when one of its invoices is paid."""
-    subscription = invoicing.subscription_of(world, invoice)
-    if subscription is None:
-        return
-    if subscription["status"] == "incomplete" or (
-        subscription["status"] in ("past_due", "unpaid") and subscription["latest_invoice"] == invoice["id"]
-    ):
-        subscription["status"] = "active"
-        world.unschedule("subscription.expire", subscription)
-        world.save(subscription, "customer.subscription.updated")
-        schedule(world, subscription)
-
-
-def _payment_failed(world: World, invoice: Document) -> None:
-    """Make a subscription past due when a renewal's payment fails, and plan the next attempt or the end."""
-    subscription = invoicing.subscription_of(world, invoice)
-    if subscription is None or subscription["status"] not in ("active", "past_due"):
-        return
-    attempts = invoice["attempt_count"]
-    if subscription["status"] == "active":
-        subscription["status"] = "past_due"
-        world.save(subscription, "customer.subscription.updated")
-    if attempts > len(RETRY_DAYS):
-        invoice["next_payment_attempt"] = None
-        world.save(invoice)
-        end(world, subscription, reason="payment_failed")
-        return
-    if invoice["next_payment_attempt"] is None or invoice["next_payment_attempt"] <= world.now:
-        invoice["next_payment_attempt"] = world.now + RETRY_DAYS[attempts - 1] * 86400
-        world.save(invoice)
-        world.schedule("invoice.retry", invoice, invoice["next_payment_attempt"])
-
-
-invoicing.ON_PAID.append(_paid)
-invoicing.ON_PAYMENT_FAILED.append(_payment_failed)
-
-
-@tasks.task("invoice.retry")
-def retry(world: World, invoice: Document) -> None:
-    if invoice["status"] == "open":
-        invoicing.attempt(world, invoice)
+# Told of a subscription that has ended and of the schedule that managed it, if any; schedules listen here.
+ON_END: list[Any] = []
 
 
 def find_by_item(world: World, item_id: str) -> tuple[Document, Document]:
@@ -344,7 +362,8 @@ def find_by_item(world: World, item_id: str) -> tuple[Document, Document]:
 
 @rendering.embeds("subscription")
 def _embed_prices(world: World, shown: Document, stored: Document) -> None:
-    for item in shown["items"]["data"]:
+    pending = (shown["pending_update"] or {}).get("subscription_items") or []
+    for item in (*shown["items"]["data"], *pending):
         _embed_price(world, item, item)
 
 
@@ -359,23 +378,16 @@ def _embed_price(world: World, shown: Document, stored: Document) -> None:
 def plan_of(price: Document) -> Document:
     """Return a price in the shape of the plans of old, which subscription items still carry."""
     recurring = price["recurring"]
+    copied = ("id", "active", "billing_scheme", "created", "currency", "livemode", "nickname", "product", "tiers_mode")
     return {
-        "id": price["id"],
+        **{name: price[name] for name in copied},
         "object": "plan",
-        "active": price["active"],
         "amount": price["unit_amount"],
         "amount_decimal": price["unit_amount_decimal"],
-        "billing_scheme": price["billing_scheme"],
-        "created": price["created"],
-        "currency": price["currency"],
         "interval": recurring["interval"],
         "interval_count": recurring["interval_count"],
-        "livemode": False,
         "metadata": dict(price["metadata"]),
         "meter": recurring["meter"],
-        "nickname": price["nickname"],
-        "product": price["product"],
-        "tiers_mode": price["tiers_mode"],
         "transform_usage": None,
         "trial_period_days": recurring["trial_period_days"],
         "usage_type": recurring["usage_type"],

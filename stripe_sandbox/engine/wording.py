@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from stripe_sandbox.engine import pricing
@@ -36,6 +38,39 @@ def money(amount: int, currency: str) -> str:
     if currency in ZERO_DECIMAL:
         return f"{sign}{symbol}{abs(amount):,}"
     return f"{sign}{symbol}{abs(amount) // 100:,}.{abs(amount) % 100:02d}"
+
+
+def describe_usage(price: Document, product: Document, used: Decimal) -> str:
+    """Return the words of a metered line: "1200 × API calls (at $0.01 / month)", or just the count with tiers."""
+    units = format(used.normalize(), "f")
+    if price["billing_scheme"] == "tiered":
+        return f"{units} × {product['name']}"
+    cents = pricing.unit_amount(price)
+    each = (
+        money(int(cents), price["currency"])
+        if cents == int(cents)
+        else f"{cents.normalize():f} {price['currency']} cents"
+    )
+    return f"{units} × {product['name']} (at {each} / {price['recurring']['interval']})"
+
+
+def remaining(product: Document, quantity: int, at: int) -> str:
+    """Return the words of a charge for the rest of a period: "Remaining time on 2 × Pro after 21 Nov 2026"."""
+    return f"Remaining time on {_many(product, quantity)} after {_day(at)}"
+
+
+def unused(product: Document, quantity: int, at: int) -> str:
+    """Return the words of a credit for the rest of a period: "Unused time on Basic after 21 Nov 2026"."""
+    return f"Unused time on {_many(product, quantity)} after {_day(at)}"
+
+
+def _many(product: Document, quantity: int) -> str:
+    name: str = product["name"]
+    return name if quantity == 1 else f"{quantity} × {name}"
+
+
+def _day(at: int) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%d %b %Y}".lstrip("0")
 
 
 def describe(price: Document, product: Document, quantity: int) -> str:

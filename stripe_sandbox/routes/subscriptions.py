@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from stripe_sandbox import errors
-from stripe_sandbox.engine import discounts, invoice_items, invoicing, methods, pricing, subscriptions
+from stripe_sandbox.engine import (
+    cancelling,
+    changes,
+    discounts,
+    invoice_items,
+    methods,
+    periods,
+    pricing,
+    subscriptions,
+)
 from stripe_sandbox.pagination import page, page_of
 from stripe_sandbox.routes import products, route
-from stripe_sandbox.routes.fields import check_metadata, merge_metadata, set_fields
+from stripe_sandbox.routes.fields import check_metadata, set_fields
 from stripe_sandbox.world import World
 
 Document = dict[str, Any]
@@ -22,11 +31,11 @@ def create(world: World, params: Document) -> Document:
         raise errors.parameter_missing("items")
     customer = world.get("customer", params["customer"], param="customer")
     world.follow_clock_of(customer)
-    wanted = [_wanted_item(world, entry, n) for n, entry in enumerate(params["items"])]
+    wanted = [wanted_item(world, entry, n) for n, entry in enumerate(params["items"])]
     if len({entry["price"]["currency"] for entry in wanted}) > 1:
         raise errors.invalid("All prices of a subscription must have the same currency.", "items")
     trial_end = _trial_end(world, params)
-    method = _default_method(world, customer, params)
+    method = default_method(world, customer, params)
     send = params.get("collection_method") == "send_invoice"
     if send and params.get("days_until_due") is None:
         raise errors.parameter_missing("days_until_due")
@@ -42,15 +51,12 @@ def create(world: World, params: Document) -> Document:
         collection_method=params.get("collection_method", "charge_automatically"),
         days_until_due=params.get("days_until_due"),
         description=params.get("description"),
-        cancel_at_period_end=params.get("cancel_at_period_end", False),
+        _prorates_start=params.get("proration_behavior") != "none",
     )
-    if params.get("billing_mode"):
-        subscription["billing_mode"]["type"] = params["billing_mode"]["type"]
-        if params["billing_mode"]["type"] == "classic":
-            subscription["billing_mode"]["flexible"] = None
-    _set_settings(subscription, params)
-    if params.get("cancel_at"):
-        subscription["cancel_at"] = resolve_cancel_at(subscription, params["cancel_at"])
+    set_billing_mode(subscription, params.get("billing_mode"))
+    set_settings(subscription, params)
+    set_fields(subscription, params, ("pending_invoice_item_interval", "application_fee_percent"))
+    set_cancellation(world, subscription, params)
     amount = sum(pricing.amount(e["price"], e.get("quantity") or 1) for e in wanted if not _metered(e["price"]))
     made = discounts.from_params(
         world,
@@ -64,38 +70,27 @@ def create(world: World, params: Document) -> Document:
     customer["currency"] = customer["currency"] or subscription["currency"]
     world.save(customer, "customer.updated")
     subscriptions.start(world, subscription)
-    extra = [_added_line(world, customer, entry) for entry in params.get("add_invoice_items") or []]
-    _bill_first(world, subscription, extra, params)
+    extra = [added_line(world, customer, entry) for entry in params.get("add_invoice_items") or []]
+    bill_first(world, subscription, extra, params)
     return subscription
 
 
-def _bill_first(world: World, subscription: Document, extra: list[Document], params: Document) -> None:
+def bill_first(world: World, subscription: Document, extra: list[Document], params: Document) -> None:
     """Draft the first invoice and, unless the caller will confirm its payment, charge it."""
     invoice = subscriptions.first_invoice(world, subscription, extra_lines=extra)
-    if subscription["status"] == "incomplete" and invoice["status"] == "paid":
+    if subscription["status"] == "incomplete" and (invoice is None or invoice["status"] == "paid"):
         subscription["status"] = "active"
         world.save(subscription, "customer.subscription.updated")
+        world.unschedule("subscription.expire", subscription)
         subscriptions.schedule(world, subscription)
-    if invoice["status"] != "open" or subscription["collection_method"] == "send_invoice":
+    if invoice is None or invoice["status"] != "open" or subscription["collection_method"] == "send_invoice":
         return
     behaviour = params.get("payment_behavior", "allow_incomplete")
-    if behaviour == "default_incomplete":
-        return
-    try:
-        invoicing.pay(world, invoice, off_session=bool(params.get("off_session")), automatic=True)
-    except errors.StripeError as error:
-        if behaviour == "error_if_incomplete" or not error.keep:
-            error.keep = False
-            raise
-    if behaviour == "error_if_incomplete" and invoice["status"] != "paid":
-        raise errors.card_error(
-            "This payment requires additional user action before it can be completed successfully.",
-            code="subscription_payment_intent_requires_action",
-            keep=False,
-        )
+    if behaviour != "default_incomplete":
+        changes.charge_now(world, invoice, must_succeed=behaviour == "error_if_incomplete", params=params)
 
 
-def _wanted_item(world: World, entry: Document, position: int) -> Document:
+def wanted_item(world: World, entry: Document, position: int) -> Document:
     where = f"items[{position}]"
     if entry.get("price_data"):
         price = world.add(
@@ -128,7 +123,7 @@ def _metered(price: Document) -> bool:
     return bool(price["recurring"]["usage_type"] == "metered")
 
 
-def _added_line(world: World, customer: Document, entry: Document) -> Document:
+def added_line(world: World, customer: Document, entry: Document, *, subscription: Document | None = None) -> Document:
     if entry.get("price_data"):
         data = entry["price_data"]
         price = world.add(products.new_price(world, {**data, "active": False}, data["product"]))
@@ -136,7 +131,9 @@ def _added_line(world: World, customer: Document, entry: Document) -> Document:
         if not entry.get("price"):
             raise errors.parameter_missing("add_invoice_items[0][price]")
         price = world.get("price", entry["price"], param="add_invoice_items[0][price]")
-    made = invoice_items.create(world, customer, price=price, quantity=entry.get("quantity", 1))
+    made = invoice_items.create(
+        world, customer, price=price, quantity=entry.get("quantity", 1), subscription=subscription
+    )
     return invoice_items.line_for(world, made)
 
 
@@ -154,13 +151,15 @@ def _trial_end(world: World, params: Document) -> int | None:
 
 
 def _anchor(world: World, params: Document, trial_end: int | None) -> int | None:
-    anchor = params.get("billing_cycle_anchor")
+    anchor, config = params.get("billing_cycle_anchor"), params.get("billing_cycle_anchor_config")
+    if anchor is not None and config:
+        raise errors.parameters_exclusive("billing_cycle_anchor", "billing_cycle_anchor_config")
     if anchor is not None and anchor < world.now:
         raise errors.invalid("`billing_cycle_anchor` must be in the future.", "billing_cycle_anchor")
-    return anchor
+    return periods.next_matching(trial_end or world.now, config) if config else anchor
 
 
-def _default_method(world: World, customer: Document, params: Document) -> Document | None:
+def default_method(world: World, customer: Document, params: Document) -> Document | None:
     wanted = params.get("default_payment_method")
     if not wanted:
         return None
@@ -177,7 +176,7 @@ def _default_method(world: World, customer: Document, params: Document) -> Docum
     return method
 
 
-def _set_settings(subscription: Document, params: Document) -> None:
+def set_settings(subscription: Document, params: Document) -> None:
     """Merge the settings hashes that a request gives in part."""
     for name in ("payment_settings", "invoice_settings", "trial_settings", "automatic_tax"):
         given = params.get(name)
@@ -187,6 +186,40 @@ def _set_settings(subscription: Document, params: Document) -> None:
                 known[key] = {**known[key], **value} if isinstance(known.get(key), dict) and value else (value or None)
     if params.get("automatic_tax", {}).get("enabled"):
         subscription["automatic_tax"]["liability"] = {"account": None, "type": "self"}
+
+
+def set_billing_mode(subscription: Document, wanted: Document | None) -> None:
+    """Set `billing_mode`; flexible is the default and may say how discounts show on prorations."""
+    if not wanted:
+        return
+    subscription["billing_mode"]["type"] = wanted["type"]
+    subscription["billing_mode"]["flexible"] = None
+    if wanted["type"] == "flexible":
+        subscription["billing_mode"]["flexible"] = {"proration_discounts": "included", **(wanted.get("flexible") or {})}
+
+
+def set_cancellation(world: World, subscription: Document, params: Document) -> None:
+    """Plan the end of a subscription, or take the plan back, as `cancel_at` and `cancel_at_period_end` say."""
+    details = params.get("cancellation_details")
+    if details:
+        set_fields(subscription["cancellation_details"], details, ("comment", "feedback", "feedback_option"))
+    if params.get("cancel_at") and params.get("cancel_at_period_end"):
+        raise errors.parameters_exclusive("cancel_at", "cancel_at_period_end")
+    if "cancel_at" in params:
+        wanted = params["cancel_at"]
+        if isinstance(wanted, int) and wanted <= world.now:
+            raise errors.invalid("`cancel_at` must be in the future.", "cancel_at")
+        subscription["cancel_at"] = resolve_cancel_at(subscription, wanted) if wanted else None
+        subscription["cancel_at_period_end"] = False
+    elif "cancel_at_period_end" in params:
+        at_end = params["cancel_at_period_end"]
+        if at_end or subscription["cancel_at_period_end"]:
+            subscription["cancel_at"] = resolve_cancel_at(subscription, "max_period_end") if at_end else None
+        subscription["cancel_at_period_end"] = at_end
+    if "cancel_at" in params or "cancel_at_period_end" in params:
+        ends = bool(subscription["cancel_at"])
+        subscription["canceled_at"] = world.now if ends else None
+        subscription["cancellation_details"]["reason"] = "cancellation_requested" if ends else None
 
 
 def resolve_cancel_at(subscription: Document, wanted: Any) -> int:
@@ -202,65 +235,17 @@ def retrieve(world: World, params: Document, subscription: str) -> Document:
     return world.get("subscription", subscription)
 
 
-@route("POST", "/v1/subscriptions/{subscription}")
-def update(world: World, params: Document, subscription: str) -> Document:
-    document = world.get("subscription", subscription)
-    customer = world.get("customer", document["customer"])
-    world.follow_clock_of(customer)
-    if document["status"] in ("canceled", "incomplete_expired"):
-        allowed = {"metadata", "cancellation_details"}
-        if set(params) - allowed:
-            raise errors.invalid("A canceled subscription can only update its cancellation_details and metadata.")
-    merge_metadata(document, params)
-    set_fields(document, params, ("description", "collection_method", "days_until_due"))
-    _set_settings(document, params)
-    if params.get("default_payment_method"):
-        document["default_payment_method"] = (_default_method(world, customer, params) or {}).get("id")
-    if "discounts" in params:
-        made = discounts.from_params(
-            world,
-            params["discounts"] or [],
-            customer=customer,
-            currency=document["currency"],
-            amount=0,
-            subscription=subscription,
-        )
-        document["discounts"] = [discount["id"] for discount in made]
-    if "pause_collection" in params:
-        given = params["pause_collection"] or None
-        document["pause_collection"] = {"resumes_at": None, **given} if given else None
-    _set_cancellation(world, document, params)
-    world.save(document, "customer.subscription.updated")
-    subscriptions.schedule(world, document)
-    return document
-
-
-def _set_cancellation(world: World, subscription: Document, params: Document) -> None:
-    details = params.get("cancellation_details")
-    if details:
-        set_fields(subscription["cancellation_details"], details, ("comment", "feedback"))
-    if "cancel_at" in params:
-        wanted = params["cancel_at"]
-        subscription["cancel_at"] = resolve_cancel_at(subscription, wanted) if wanted else None
-        subscription["cancel_at_period_end"] = False
-    if "cancel_at_period_end" in params:
-        at_end = params["cancel_at_period_end"]
-        subscription["cancel_at_period_end"] = at_end
-        subscription["cancel_at"] = resolve_cancel_at(subscription, "max_period_end") if at_end else None
-    if "cancel_at" in params or "cancel_at_period_end" in params:
-        ends = bool(subscription["cancel_at"])
-        subscription["canceled_at"] = world.now if ends else None
-        subscription["cancellation_details"]["reason"] = "cancellation_requested" if ends else None
-
-
 @route("DELETE", "/v1/subscriptions/{subscription}")
 def cancel(world: World, params: Document, subscription: str) -> Document:
     document = world.get("subscription", subscription)
     if document["status"] in ("canceled", "incomplete_expired"):
         raise errors.no_such("subscription", subscription)
     world.follow_clock_of(world.find("customer", document["customer"]))
-    set_fields(document["cancellation_details"], params.get("cancellation_details") or {}, ("comment", "feedback"))
-    return subscriptions.end(world, document)
+    details = params.get("cancellation_details") or {}
+    set_fields(document["cancellation_details"], details, ("comment", "feedback", "feedback_option"))
+    return cancelling.cancel_now(
+        world, document, prorate=params.get("prorate", False), invoice_now=params.get("invoice_now", False)
+    )
 
 
 @route("GET", "/v1/subscriptions")
