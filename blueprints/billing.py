@@ -22,7 +22,7 @@ bp = Blueprint("billing", __name__)
 
 def buyer() -> str:
     """Return what checkouts are counted by: the account, or the address of somebody who is not signed in."""
-    account = current_account(required=False)
+    account = find_current_account()
     return f"account:{account.id}" if account else get_remote_address()
 
 
