@@ -99,7 +99,9 @@ _HOLDS = """
 SELECT 'H1', h.id, h.credits, SUM(l.credits) FROM holds h JOIN hold_lines l ON l.hold_id = h.id
 GROUP BY h.id, h.credits HAVING h.credits <> SUM(l.credits)
 """
-QUERIES = (_BY_WALLET, _BY_TRANSACTION, _BY_BUCKET, _LAST_BALANCE, _NEXT_EXPIRY, _FROZEN, _HOLDS)
+QUERIES = tuple(
+    text(query) for query in (_BY_WALLET, _BY_TRANSACTION, _BY_BUCKET, _LAST_BALANCE, _NEXT_EXPIRY, _FROZEN, _HOLDS)
+)
 
 SENTENCES = {
     "I1": "wallet {id}: the balance is {stored}, its entries sum to {right}",
@@ -128,7 +130,7 @@ def violations(session: Session) -> list[str]:
 
     Reads the whole ledger in a few passes: seconds for a million entries.
     """
-    found = [tuple(row) for query in QUERIES for row in session.execute(text(query))]
+    found = [tuple(row) for query in QUERIES for row in session.execute(query)]
     found += _missing_triggers(session)
     return [
         f"{rule} {SENTENCES[rule].format(id=id_, stored=stored, right=right)}" for rule, id_, stored, right in found

@@ -159,7 +159,7 @@ def daily_usage(session: Session, account_id: int, days: int = 30) -> list[DayUs
     """Return the credits used on each of the last days (UTC), today included, oldest first; quiet days are zero."""
     first = clock.now().date() - timedelta(days=days - 1)
     midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    day = _utc_day(session)
+    day = utc_day(session.get_bind().dialect.name)
     rows = session.execute(
         select(day, func.sum(Transaction.used))
         .where(Transaction.account_id == account_id, Transaction.used > 0, Transaction.at >= midnight)
@@ -183,8 +183,9 @@ def _lines(
     return query
 
 
-def _utc_day(session: Session) -> ColumnElement[date]:
-    if session.get_bind().dialect.name == "sqlite":
+def utc_day(dialect: str) -> ColumnElement[date]:
+    """Return the UTC day of a transaction, as `sqlite` and `postgresql` say it."""
+    if dialect == "sqlite":
         return func.date(Transaction.at)
     return cast(func.timezone("UTC", Transaction.at), Date)
 

@@ -44,14 +44,15 @@ START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 STEPS = 50
 
 amounts = st.integers(1, 30)
-people = st.integers(0, 1)
+# Mostly Ann: the second account is there to show that nothing leaks from one to the other.
+people = st.sampled_from([0, 0, 0, 0, 1])
 # Every other request repeats a key; what a repetition asks for is the same only sometimes.
 keys = st.one_of(st.sampled_from("abc"), st.uuids().map(str))
 reasons = st.sampled_from(["CV check", "CV check", "Export"])
 kinds = st.sampled_from(["trial", "promo", "plan", "purchase", "adjust"])
 sources = st.one_of(st.sampled_from(["trial", "invoice:1", "charge:1"]), st.uuids().map(str))
 lifetimes = st.sampled_from([None, None, *(timedelta(days=days) for days in (-1, 0.1, 3, 30, 30))])
-leases = st.sampled_from([timedelta(minutes=20), timedelta(hours=6), timedelta(days=5)])
+leases = st.sampled_from([timedelta(minutes=20), timedelta(hours=6)])
 leaps = st.sampled_from([timedelta(minutes=10), timedelta(hours=3), timedelta(days=2), timedelta(days=12)])
 causes = st.sampled_from(["dispute:1", "dispute:2"])
 percents = st.sampled_from([0, 0, 25, 50, 75, 100, 100])
@@ -62,8 +63,8 @@ seldom = st.sampled_from([False, False, False, True])
 
 NOTHING = (0, 0, False, 0, [])
 _WALLETS = text(
-    "SELECT account_id, held, debt, frozen_reason IS NOT NULL, (SELECT COALESCE(SUM(used), 0) FROM ledger_transactions t "
-    "WHERE t.account_id = w.account_id) FROM wallets w"
+    "SELECT account_id, held, debt, frozen_reason IS NOT NULL, "
+    "(SELECT COALESCE(SUM(used), 0) FROM ledger_transactions t WHERE t.account_id = w.account_id) FROM wallets w"
 )
 _BUCKETS = select(
     *(
@@ -181,8 +182,11 @@ class LedgerHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.holds)
     @rule(data=st.data(), is_old=seldom)
     def release(self, data: st.DataObject, is_old: bool) -> None:
-        hold_id, hold, wallet = self.pick_hold(data, is_old)
-        self.call(lambda: wallet.settle(hold, 0, "released", self.now), holds.release, hold_id)
+        self.call(*self.releasing(self.pick_hold(data, is_old)))
+
+    def releasing(self, entry: tuple[int, oracle.Hold, oracle.Wallet]) -> tuple[Any, ...]:
+        hold_id, hold, wallet = entry
+        return lambda: wallet.settle(hold, 0, "released", self.now), holds.release, hold_id
 
     def pick_hold(self, data: st.DataObject, is_old: bool) -> tuple[int, oracle.Hold, oracle.Wallet]:
         still_open = [entry for entry in self.holds if entry[1].status == "open"]
@@ -207,12 +211,17 @@ class LedgerHistory(RuleBasedStateMachine):
         who, bucket = data.draw(st.sampled_from(pairs))
         self.version += 1
         version = max(1, bucket.version - 1) if is_stale else self.version
-        target = -(-bucket.granted * percent // 100)
+        self.claw_to(who, bucket.source, -(-bucket.granted * percent // 100), version)
+
+    def claw_to(self, who: int, source: str, target: int, version: int) -> None:
+        wallet = self.wallets[who]
+        bucket = wallet.bucket(source)
+        assert bucket is not None
         result = self.call(
-            lambda: self.wallets[who].claw_to(bucket, target, version, self.now),
+            lambda: wallet.claw_to(bucket, target, version, self.now),
             clawback.claw_to,
             self.accounts[who],
-            bucket.source,
+            source,
             target,
             version=version,
         )
@@ -334,6 +343,7 @@ def run_histories(place: Laboratory, *, histories: int, seed: int, steps: int = 
                 deadline=None,
                 database=None,
                 phases=(Phase.generate,),
+                report_multiple_bugs=False,
                 suppress_health_check=list(HealthCheck),
             ),
         )

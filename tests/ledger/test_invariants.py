@@ -175,6 +175,13 @@ def test_tables_made_without_migrations_are_protected_too(context: Flask) -> Non
     assert {transactions, entries} <= set(Base.metadata.sorted_tables)
 
 
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_every_database_has_a_trigger_for_each_way_of_rewriting(account: int, dialect: str) -> None:
+    made = " ".join(append_only.statements("ledger_entries", dialect))
+    for verb in ("update", "delete"):
+        assert f"CREATE TRIGGER ledger_entries_never_{verb} BEFORE {verb} ON ledger_entries" in made
+
+
 def _triggers(dialect: str, session: Session) -> dict[str, str]:
     if dialect == "sqlite":
         query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'ledger%'"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 import clock as app_clock
 from database import write
 from extensions import db
-from ledger import granting, journal, spending, statement
+from ledger import buckets, granting, journal, spending, statement, wallets
 from ledger.errors import IdempotencyConflict, LedgerCorrupt, NotEnoughCredits
 from ledger.models import Bucket, Wallet
 from tests.worlds import Clock
@@ -204,7 +204,10 @@ def test_a_spend_from_a_ledger_that_contradicts_itself_stops(account: int) -> No
         moves = [journal.Move(journal.Book.AVAILABLE, journal.Book.CONSUMED, 4)]
         journal.write(wallet, journal.TransactionKind.SPEND, note, moves=moves)
 
-    for damage in (spend_from_damaged_buckets, spend_from_a_damaged_wallet):
+    def draw_more_than_there_is(session: Session) -> None:
+        buckets.draw_one(wallets.lock(session, account), buckets.Line(1, 4))
+
+    for damage in (spend_from_damaged_buckets, spend_from_a_damaged_wallet, draw_more_than_there_is):
         with pytest.raises(LedgerCorrupt):
             write(damage)
     assert db.session.get(Wallet, account).balance == 3

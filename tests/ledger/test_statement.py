@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import ModuleType
+
+import pytest
+from sqlalchemy.dialects import postgresql, sqlite
 
 import clock as app_clock
 from database import write
@@ -104,6 +108,12 @@ def test_use_is_counted_by_day_with_quiet_days_as_zero(account: int, clock: Cloc
     assert [day.credits for day in statement.daily_usage(db.session, account, days=1)] == [5]
     assert sum(day.credits for day in statement.daily_usage(db.session, account)) == 6
     assert len(statement.daily_usage(db.session, account)) == 30
+
+
+@pytest.mark.parametrize(("dialect", "words"), [(sqlite, "date("), (postgresql, "timezone(")])
+def test_days_are_those_of_utc_on_every_database(account: int, dialect: ModuleType, words: str) -> None:
+    expression = statement.utc_day(dialect.dialect().name)
+    assert words in str(expression.compile(dialect=dialect.dialect()))
 
 
 def test_an_account_without_a_wallet_has_an_empty_statement(account: int) -> None:
