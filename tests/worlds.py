@@ -66,6 +66,11 @@ class Stripe:
         with self.app.app_context():
             return work(*args, **kwargs)
 
+    def sandbox_object(self, kind: str) -> dict[str, Any]:
+        """Return the newest object of a kind, as the local Stripe holds it."""
+        with self.sandbox.world() as world:
+            return dict(next(world.select(kind)))
+
     def expect_violation(self, words: str) -> None:
         """Say that this test sends Stripe something that it refuses, on purpose."""
         self._expected.append(words)
