@@ -49,7 +49,7 @@ def upgrade():
         sa.Column("account_id", database.BigId, nullable=False),
         sa.Column("kind", sa.String(20), nullable=False),
         sa.Column("priority", sa.SmallInteger(), nullable=False),
-        sa.Column("source", sa.String(200), nullable=False),
+        sa.Column("source", sa.String(240), nullable=False),
         sa.Column("payment_ref", sa.String(200), nullable=True),
         sa.Column("granted", sa.BigInteger(), nullable=False),
         sa.Column("remaining", sa.BigInteger(), nullable=False),
@@ -188,7 +188,7 @@ def _make_append_only(dialect):
         return
     op.execute(
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"
+        "$$ BEGIN RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || ' is append-only'; END $$"
     )
     for table in APPEND_ONLY:
         for verb in ("update", "delete"):
