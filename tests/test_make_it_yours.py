@@ -1,0 +1,103 @@
+"""The guide for those who build on this: what it shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from billing import inbox, limits, sync
+from ledger import holds
+from stripe_sandbox.testing import Sandbox
+from tests.persons import Person, post, sign_up
+from tests.worlds import Stripe
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDE = (ROOT / "docs" / "make-it-yours.md").read_text()
+
+
+def block(language: str) -> str:
+    """Return the guide's one block of code in a language."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", GUIDE, flags=re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
+@pytest.fixture
+def yours(app: Flask, sandbox: Sandbox, tmp_path: Path) -> Iterator[Flask]:
+    """A second app on the same database, changed as the guide says."""
+    sold = (ROOT / "catalog.toml").read_text()
+    path = tmp_path / "catalog.toml"
+    sold = sold.replace("[costs]\n", f"{block('toml')}\n[costs]\nletter = 2\n")
+    path.write_text(sold.replace('features = ["history", "priority"]', 'features = ["history", "priority", "letters"]'))
+    config = replace(app.config["TOLLGATE"], catalog=str(path))
+    other = create_app(config, stripe_http_client=sandbox.http_client())
+    other.testing = True
+    letters = ModuleType("blueprints.letters")
+    exec(compile(block("python"), "docs/make-it-yours.md", "exec"), letters.__dict__)  # noqa: S102 - our own guide
+    other.register_blueprint(letters.bp)
+    yield other
+    with other.app_context():
+        other.extensions["sqlalchemy"].engine.dispose()
+
+
+def new_nonce(yours: Flask, client: FlaskClient) -> str:
+    page = client.get("/cv").get_data(as_text=True)
+    found = re.search(r'name="_idem" value="([^"]+)"', page)
+    assert found
+    return found.group(1)
+
+
+def subscribed(yours: Flask, stripe: Stripe) -> Person:
+    ann = sign_up(yours)
+    stripe.pay(ann.checkout("pro_monthly"))
+    stripe.settle()
+    return ann
+
+
+def test_the_paid_feature_of_the_guide_charges_once(yours: Flask, stripe: Stripe) -> None:
+    ann = subscribed(yours, stripe)
+    before, nonce = ann.balance(), new_nonce(yours, ann.client)
+    for _ in range(2):
+        assert post(ann.client, "/letters", _idem=nonce).status_code == 303
+    assert ann.balance() == before - 2
+    assert post(ann.client, "/letters", _idem=new_nonce(yours, ann.client)).status_code == 303
+    assert ann.balance() == before - 4
+
+
+def test_the_paid_feature_of_the_guide_is_refused_without_its_plan(yours: Flask) -> None:
+    bob = sign_up(yours, "bob@example.com")
+    before = bob.balance()
+    answer = post(bob.client, "/letters", _idem=new_nonce(yours, bob.client))
+    assert answer.status_code == 402
+    assert "Letters comes with Pro." in answer.get_data(as_text=True)
+    assert bob.balance() == before
+
+
+def test_the_pricing_page_shows_the_feature_of_the_guide(yours: Flask) -> None:
+    assert "A cover letter for each advert" in yours.test_client().get("/pricing").get_data(as_text=True)
+
+
+def test_every_event_that_is_listened_to_has_a_kind_that_says_how_to_follow_it() -> None:
+    things = {"id": "x_1", "object": "payment_intent", "latest_charge": "ch_1", "charge": "ch_1"}
+    kinds = {about(things)[0] for about in inbox.HANDLED.values()}
+    assert kinds == set(sync.KINDS)
+    assert all(f"`{kind}`" in GUIDE for kind in kinds)
+
+
+def test_what_the_guide_names_is_there() -> None:
+    assert callable(limits.counts)
+    assert callable(limits.ensure_room)
+    assert callable(holds.reserve)
+    assert callable(holds.capture)
+    navigation = (ROOT / "web" / "navigation.py").read_text()
+    assert '"Check a CV"' in navigation
+    assert "BUYS" in (ROOT / "blueprints" / "dashboard.py").read_text()
+    assert "macro brand" in (ROOT / "templates" / "layouts" / "_parts.html").read_text()
+    assert re.search(r"^OWNER = ", (ROOT / "billing" / "stripe_params.py").read_text(), flags=re.MULTILINE)
