@@ -99,7 +99,10 @@ class Meter:
 
 @dataclass(frozen=True)
 class Plan:
-    """A subscription: `credits` a month, features, and limits of which -1 means unlimited."""
+    """A subscription: `credits` a month, features, and limits of which -1 means unlimited.
+
+    A retired plan is sold to nobody any more and stays what it is to those who have it.
+    """
 
     key: str
     name: str
@@ -111,6 +114,7 @@ class Plan:
     prices: tuple[Price, ...] = ()
     overages: tuple[Price, ...] = ()
     is_recommended: bool = False
+    is_retired: bool = False
 
     @property
     def is_free(self) -> bool:
@@ -133,6 +137,7 @@ class Pack:
     name: str
     credits: int
     price: Price
+    is_retired: bool = False
 
     @property
     def cents_per_credit(self) -> float:
@@ -150,7 +155,7 @@ class Policies:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything that is sold, in the file's order."""
+    """Everything that is sold or was, in the file's order."""
 
     name: str
     currency: str
@@ -168,8 +173,18 @@ class Catalog:
         return next(p for p in self.plans if p.is_free)
 
     @property
+    def plans_for_sale(self) -> tuple[Plan, ...]:
+        """The plans that people can choose, the free one among them."""
+        return tuple(plan for plan in self.plans if not plan.is_retired)
+
+    @property
+    def packs_for_sale(self) -> tuple[Pack, ...]:
+        """The packs that people can buy."""
+        return tuple(pack for pack in self.packs if not pack.is_retired)
+
+    @property
     def prices(self) -> tuple[Price, ...]:
-        """Every price: the plans', what they charge for use, and the packs'."""
+        """Every price, of what is retired too: the plans', what they charge for use, and the packs'."""
         of_plans = [price for plan in self.plans for price in (*plan.prices, *plan.overages)]
         return (*of_plans, *(pack.price for pack in self.packs))
 
@@ -190,15 +205,22 @@ class Catalog:
         return _found(price_key, self.prices)
 
     def has_price(self, price_key: str) -> bool:
-        """Tell whether something is sold under this key."""
+        """Tell whether something is or was sold under this key."""
         return any(p.key == price_key for p in self.prices)
 
     def offer(self, price_key: str) -> Plan | Pack:
-        """Return what a price buys; raise UnknownOffer, also for prices that are charged only by use."""
+        """Return what a price buys or bought; raise UnknownOffer, also for prices that are charged only by use."""
         for plan in self.plans:
             if any(p.key == price_key for p in plan.prices):
                 return plan
         return _found(price_key, self.packs)
+
+    def for_sale(self, price_key: str) -> Plan | Pack:
+        """Return what a price buys today; raise UnknownOffer for everything else, whatever a browser sends."""
+        offer = self.offer(price_key)
+        if offer.is_retired:
+            raise UnknownOffer(price_key)
+        return offer
 
     def key_of(self, *, lookup_key: str | None, stripe_price_id: str) -> str | None:
         """Return the key of a price that Stripe knows by this lookup key or id; None when it is not ours."""
@@ -280,7 +302,7 @@ def _meter(key: str, table: catalog_file.Table) -> Meter:
 def _plan(key: str, table: catalog_file.Table, catalog_name: str, currency: str) -> Plan:
     table.expect(
         "name", "tagline", "credits", "features", "limits", "trial_days", "monthly_cents", "yearly_cents", "overage",
-        "recommended",
+        "recommended", "retired",
     )  # fmt: skip
     limits = table.numbers("limits", at_least=-1, at_most=MAX_COUNT)
     return Plan(
@@ -297,6 +319,7 @@ def _plan(key: str, table: catalog_file.Table, catalog_name: str, currency: str)
             for meter, t in table.tables("overage")
         ),
         is_recommended=table.flag("recommended"),
+        is_retired=table.flag("retired"),
     )
 
 
@@ -317,11 +340,12 @@ def _overage(plan: str, meter: str, table: catalog_file.Table, catalog_name: str
 
 
 def _pack(key: str, table: catalog_file.Table, catalog_name: str, currency: str) -> Pack:
-    table.expect("name", "credits", "amount_cents")
+    table.expect("name", "credits", "amount_cents", "retired")
     credits = table.required_number("credits", at_most=MAX_COUNT)
     cents = table.required_number("amount_cents", at_most=MAX_CENTS)
     price = Price(key, f"{catalog_name}_{key}", cents, currency)
-    return Pack(key=key, name=table.text("name", f"{credits:,} credits"), credits=credits, price=price)
+    name = table.text("name", f"{credits:,} credits")
+    return Pack(key=key, name=name, credits=credits, price=price, is_retired=table.flag("retired"))
 
 
 def _policies(table: catalog_file.Table) -> Policies:

@@ -44,6 +44,10 @@ def _wrong_in_plan(catalog: Catalog, plan: Plan) -> Iterator[str]:
     for name in limits:
         if name not in plan.limits:
             yield f"{where}.limits: {name} is missing, which other plans limit; -1 is unlimited, 0 is none"
+    if plan.is_free and plan.is_retired:
+        yield f"{where}.retired: everybody starts with the free plan, so it cannot be retired"
+    if plan.is_recommended and plan.is_retired:
+        yield f"{where}.retired: a plan that nobody can choose cannot be recommended"
     if plan.is_free and plan.trial_days:
         yield f"{where}.trial_days: a plan without a price needs no trial"
     meters = {meter.key for meter in catalog.meters}
@@ -63,8 +67,13 @@ def _wrong_in_overage(plan: Plan, meter: str, meters: set[str], where: str) -> I
 def _ambiguous_keys(catalog: Catalog) -> Iterator[str]:
     for key in _repeated([price.key for price in catalog.prices]):
         yield f"{key}: two prices have this key; rename a plan or a pack"
-    for key in _repeated([*(plan.key for plan in catalog.plans), *(pack.key for pack in catalog.packs)]):
+    # Each of these is a product at Stripe, whose id is made of the key.
+    overages = [price.key for plan in catalog.plans for price in plan.overages]
+    plans, packs = [plan.key for plan in catalog.plans], [pack.key for pack in catalog.packs]
+    for key in _repeated([*plans, *packs]):
         yield f"packs.{key}: a plan has this key too; rename one"
+    for key in _repeated([*plans, *overages]):
+        yield f"plans.{key}: the overage of another plan has this key too; rename one"
 
 
 def _repeated(words: Iterable[str]) -> list[str]:

@@ -43,7 +43,7 @@ def describe(session: Session, account_id: int, price_key: str) -> Offer:
     key is a plan's: that is a change of plan.
     """
     current = catalog.current()
-    offer, price = current.offer(price_key), current.price(price_key)
+    offer, price = current.for_sale(price_key), current.price(price_key)
     if isinstance(offer, catalog.Pack):
         return Offer(price, "payment", 0)
     if price.amount_cents == 0 or price.interval is None:

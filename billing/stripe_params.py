@@ -22,15 +22,18 @@ def product_id(catalog: Catalog, key: str) -> str:
 
 
 def products(catalog: Catalog) -> dict[str, Json]:
-    """Return the products by id: one for each plan that costs something, each kind of overage, and each pack."""
+    """Return the products by id: one for each plan that costs something, each kind of overage, and each pack.
+
+    What is retired is not among them, nor among the prices: a push archives it.
+    """
     wanted: dict[str, Json] = {}
-    for plan in catalog.plans:
+    for plan in catalog.plans_for_sale:
         if any(_is_managed(catalog, price) for price in plan.prices):
             wanted[product_id(catalog, plan.key)] = _plan_product(catalog, plan)
         for price in plan.overages:
             if _is_managed(catalog, price):
                 wanted[product_id(catalog, price.key)] = _overage_product(catalog, plan, price)
-    for pack in catalog.packs:
+    for pack in catalog.packs_for_sale:
         if _is_managed(catalog, pack.price):
             wanted[product_id(catalog, pack.key)] = _pack_product(catalog, pack)
     return wanted
@@ -42,13 +45,13 @@ def prices(catalog: Catalog, meter_ids: dict[str, str]) -> dict[str, Json]:
     A metered price whose meter does not exist yet has "" in its place.
     """
     wanted: dict[str, Json] = {}
-    for plan in catalog.plans:
+    for plan in catalog.plans_for_sale:
         for price in plan.prices:
             wanted[price.lookup_key] = _price(catalog, price, plan.key)
         for price in plan.overages:
             event_name = next(m.event_name for m in catalog.meters if m.key == price.meter)
             wanted[price.lookup_key] = _price(catalog, price, price.key, meter_ids.get(event_name, ""))
-    for pack in catalog.packs:
+    for pack in catalog.packs_for_sale:
         wanted[pack.price.lookup_key] = _price(catalog, pack.price, pack.key)
     configured = {catalog.price(key).lookup_key for key in catalog.overrides}
     return {key: params for key, params in wanted.items() if key not in configured}

@@ -29,8 +29,12 @@ def index() -> str:
         page_cost=page_cost,
         picture=product_picture.draw(current, clock.now(), page_cost),
         free_plan=current.free_plan,
-        packs=[(filters.credits(p.credits), _amount(p.price)) for p in current.packs],
-        plans=[(f"{p.name}, {filters.credits(p.credits)}", _amount(p.prices[0])) for p in current.plans if p.prices],
+        packs=[(filters.credits(p.credits), _amount(p.price)) for p in current.packs_for_sale],
+        plans=[
+            (f"{p.name}, {filters.credits(p.credits)}", _amount(p.prices[0]))
+            for p in current.plans_for_sale
+            if p.prices
+        ],
     )
 
 

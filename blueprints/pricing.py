@@ -52,20 +52,23 @@ class PlanCard:
 def index() -> str:
     """Show everything that is sold; `?interval=yearly` shows what a year costs where a plan can be paid by the year."""
     current, visitor = catalog.current(), _visitor()
-    has_yearly = any("year" in plan.intervals for plan in current.plans)
+    # A retired plan is shown to nobody but those who have it.
+    plans = [plan for plan in current.plans if not plan.is_retired or plan.key == visitor.plan_key]
+    packs = current.packs_for_sale
+    has_yearly = any("year" in plan.intervals for plan in plans)
     interval: Interval = "year" if has_yearly and request.args.get("interval") == "yearly" else "month"
     return render_template(
         "pricing/index.html",
         catalog=current,
         visitor=visitor,
-        cards=[plan_card(current, plan, interval, visitor) for plan in current.plans],
-        packs=[(pack, pack_note(pack, current.packs)) for pack in current.packs],
+        cards=[plan_card(current, plan, interval, visitor) for plan in plans],
+        packs=[(pack, pack_note(pack, packs)) for pack in packs],
         interval=interval,
         has_yearly=has_yearly,
-        largest_saving=max((yearly_saving(plan) for plan in current.plans), default=0),
-        has_trial=any(plan.trial_days for plan in current.plans),
-        features=[f for f in current.features if any(f.key in plan.features for plan in current.plans)],
-        overages=[price for plan in current.plans for price in plan.overages],
+        largest_saving=max((yearly_saving(plan) for plan in plans), default=0),
+        has_trial=any(plan.trial_days for plan in plans),
+        features=[f for f in current.features if any(f.key in plan.features for plan in plans)],
+        overages=[price for plan in plans for price in plan.overages],
     )
 
 
@@ -88,14 +91,14 @@ def plan_lines(current: Catalog, plan: Plan) -> list[tuple[str, str]]:
     lines = [(f"{filters.credits(plan.credits)} each month", "")] if plan.credits else []
     lines += [_limit_line(current, plan, name) for name, allowed in plan.limits.items() if allowed]
     return lines + [
-        (f.name, f.description if plan == _first_with(current, f.key) else "")
+        (f.name, f.description if plan.is_retired or plan == _first_with(current, f.key) else "")
         for f in current.features
         if f.key in plan.features
     ]
 
 
 def _first_with(current: Catalog, feature: str) -> Plan | None:
-    return next((plan for plan in current.plans if feature in plan.features), None)
+    return next((plan for plan in current.plans_for_sale if feature in plan.features), None)
 
 
 def _limit_line(current: Catalog, plan: Plan, name: str) -> tuple[str, str]:

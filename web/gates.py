@@ -122,8 +122,8 @@ def may(feature: str | None = None, *, plan: str | None = None, limit: str | Non
 
 
 def plans_with(feature: str) -> list[Plan]:
-    """Return the plans that hold a feature, in the catalogue's order."""
-    return [plan for plan in catalog.current().plans if feature in plan.features]
+    """Return the plans that hold a feature and are for sale, in the catalogue's order."""
+    return [plan for plan in catalog.current().plans_for_sale if feature in plan.features]
 
 
 def facts() -> Facts:
@@ -147,13 +147,15 @@ def _has_plan(demands: Demands, facts: Facts) -> Exception | None:
         return None
     keys = tuple(plan.key for plan in facts.catalog.plans)
     good = keys[keys.index(demands.plan) :] if demands.plan in keys else ()
-    return None if facts.plan.key in good else PlanRequired(good)
+    if facts.plan.key in good:
+        return None
+    return PlanRequired(tuple(plan.key for plan in facts.catalog.plans_for_sale if plan.key in good))
 
 
 def _has_feature(demands: Demands, facts: Facts) -> Exception | None:
     if demands.feature is None or demands.feature in facts.plan.features:
         return None
-    plans = tuple(plan.key for plan in facts.catalog.plans if demands.feature in plan.features)
+    plans = tuple(plan.key for plan in facts.catalog.plans_for_sale if demands.feature in plan.features)
     return PlanRequired(plans, feature=demands.feature)
 
 

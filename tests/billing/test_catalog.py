@@ -183,6 +183,7 @@ MALFORMED = {
             "plans: exactly one plan must have no price, the one that everybody starts with; there is none",
         ),
         ("[plans.free]\ntrial_days = 14", "plans.free.trial_days: a plan without a price needs no trial"),
+        ("[plans.free]\nretired = true", "plans.free.retired: everybody starts with the free plan"),
         (
             "[plans.free]\noverage.events.cents_per_1000 = 5",
             "plans.free.overage.events: a plan without a price is not billed",
@@ -256,6 +257,31 @@ def test_a_malformed_file_is_refused_with_its_name_and_the_key(
     assert SMALL.count(good) == 1
     said = problems_of(tmp_path, SMALL.replace(good, bad))
     assert f"catalog.toml: {message}" in said
+
+
+def test_what_is_retired_is_known_and_not_for_sale(tmp_path: Path) -> None:
+    text = SMALL.replace("monthly_cents = 3000", "monthly_cents = 3000\nretired = true").replace(
+        "amount_cents = 500", "amount_cents = 500\nretired = true"
+    )
+    found = read(tmp_path, text)
+    assert [plan.key for plan in found.plans_for_sale] == ["free"]
+    assert found.packs_for_sale == ()
+    for key in ("pro_monthly", "credits_5"):
+        assert found.offer(key).is_retired
+        with pytest.raises(UnknownOffer):
+            found.for_sale(key)
+    assert read(tmp_path, SMALL).for_sale("pro_monthly").key == "pro"
+
+
+def test_a_plan_that_nobody_can_choose_is_not_recommended(tmp_path: Path) -> None:
+    text = SMALL.replace("monthly_cents = 3000", "monthly_cents = 3000\nretired = true\nrecommended = true")
+    assert "plans.pro.retired: a plan that nobody can choose cannot be recommended" in problems_of(tmp_path, text)
+
+
+def test_two_products_never_share_an_id(tmp_path: Path) -> None:
+    more = '\n[plans.pro_events]\nname = "Both"\nlimits.events = 1\nmonthly_cents = 1'
+    text = SMALL.replace("monthly_cents = 3000", "monthly_cents = 3000\noverage.events.cents_per_1000 = 5") + more
+    assert "plans.pro_events: the overage of another plan has this key too" in problems_of(tmp_path, text)
 
 
 def test_only_one_plan_can_be_recommended(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import stripe as sdk
 from flask import Flask
 from sqlalchemy import select
 
-from billing import catalog, errors, gateway, stripe_catalog
+from billing import access, catalog, errors, gateway, stripe_catalog
 from billing.catalog import Catalog, Pack, Plan, Price
 from billing.models import Payment, Subscription
 from billing.stripe_catalog import Action, Change
@@ -193,6 +193,24 @@ def test_what_is_no_longer_in_the_catalogue_is_archived(app: Flask, stripe: Stri
     sell(sold)
     push(app)
     assert set(by_lookup_key(stripe)) == {price.lookup_key for price in sold.prices}
+
+
+def test_a_retired_plan_leaves_stripe_and_stays_with_its_subscribers(app: Flask, stripe: Stripe, sell: Sell) -> None:
+    ann = sign_up(app)
+    stripe.pay(ann.checkout("team_monthly"))
+    stripe.settle()
+    sold = catalog.load("cv")
+    sell(replace(sold, plans=(*sold.plans[:-1], replace(sold.plans[-1], is_retired=True))))
+    assert said(push(app)) == [
+        ("archive", "price", "cv_team_monthly"),
+        ("archive", "product", "tollgate_cv_team"),
+    ]
+    subscription = stripe.api.v1.subscriptions.list().data[0]
+    stripe.api.v1.subscriptions.update(subscription.id, {"metadata": {"note": "an event about it"}})
+    stripe.settle()
+    assert plan_keys(app) == {ann.account_id: ("team", "team_monthly")}
+    with app.app_context():
+        assert access.plan_of(db.session(), ann.account_id).features == ("history", "priority", "members")
 
 
 def test_what_others_made_at_the_same_stripe_is_left_alone(app: Flask, stripe: Stripe, sell: Sell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -62,6 +63,20 @@ def test_a_forged_key_is_not_found_and_nothing_happens(app: Flask, stripe: Strip
 def test_a_forged_key_does_not_lead_a_stranger_to_the_sign_up(app: Flask, client: FlaskClient, stripe: Stripe) -> None:
     assert post(client, CHECKOUT + "credits_1000000").status_code == 404
     assert nothing_happened(app, stripe)
+
+
+@pytest.mark.parametrize("key", ["team_monthly", "credits_100"])
+def test_what_is_retired_cannot_be_bought_with_its_old_key(app: Flask, stripe: Stripe, ann: Person, key: str) -> None:
+    before = sold = app.extensions["catalog"]
+    plans = tuple(replace(plan, is_retired=plan.key == "team") for plan in sold.plans)
+    packs = tuple(replace(pack, is_retired=pack.key == "credits_100") for pack in sold.packs)
+    app.extensions["catalog"] = replace(sold, plans=plans, packs=packs)
+    try:
+        assert f"{CHECKOUT}{key}" not in ann.client.get("/pricing").get_data(as_text=True)
+        assert post(ann.client, CHECKOUT + key).status_code == 404
+        assert nothing_happened(app, stripe)
+    finally:
+        app.extensions["catalog"] = before
 
 
 def test_a_price_that_is_only_charged_by_use_cannot_be_bought(
