@@ -176,7 +176,9 @@ def _subscribe(
     paid = intent is not None and intent["object"] == "payment_intent"
     session.update(
         invoice=invoice["id"] if invoice else None,
-        payment_status="paid" if paid or (invoice and not trial_end and invoice["total"] == 0) else "no_payment_required",
+        payment_status="paid"
+        if paid or (invoice and not trial_end and invoice["total"] == 0)
+        else "no_payment_required",
         subscription=subscription["id"],
     )
 
