@@ -1,0 +1,227 @@
+"""What a spend costs above its own SQL, and whether it costs more as the ledger grows.
+
+The bare side is the very same statements with the very same parameters, recorded from a ledger in the same state and
+sent through the database driver in transactions of the same shape. Both sides take turns in one run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import psycopg
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
+
+import clock
+import database
+from extensions import db
+from ledger import granting, invariants, spending
+from proofs.throwaway import ENGINES, Laboratory, available, laboratory
+
+Row = dict[str, object]
+Statement = tuple[str, Any]
+
+CHUNK = 50
+CREDITS = 1_000_000
+ACCOUNTS = 100
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+
+
+def run(quick: bool) -> list[Row]:
+    """Measure on every database that answers here."""
+    rows = []
+    for engine in filter(available, ENGINES):
+        rows.append(against_the_driver(engine, rounds=6 if quick else 40))
+        rows += against_an_empty_ledger(engine, entries=100_000 if quick else 1_000_000, rounds=6 if quick else 40)
+    return rows
+
+
+def against_the_driver(engine: str, rounds: int) -> Row:
+    """Compare spends with their own statements, recorded and replayed."""
+    with ExitStack() as stack:
+        model, ours, bare = (stack.enter_context(laboratory(engine)) for _ in range(3))
+        accounts = {id(place): _open_account(place) for place in (model, ours, bare)}
+        numbers = count()
+        replay = stack.enter_context(_driver(bare))
+        seconds = {"ours": 0.0, "bare": 0.0}
+        for round_ in range(-1, rounds):
+            keys = [f"spend {next(numbers)}" for _ in range(CHUNK)]
+            recorded = _record(model, accounts[id(model)], keys)
+            sides: list[tuple[str, Callable[[], object]]] = [
+                ("ours", lambda keys=keys: _spend(ours, accounts[id(ours)], keys)),
+                ("bare", lambda recorded=recorded: replay(recorded)),
+            ]
+            for name, side in sides if round_ % 2 else reversed(sides):
+                taken = _seconds(side)
+                seconds[name] += taken if round_ >= 0 else 0  # the first round warms caches up
+        assert _state(ours) == _state(bare), "the replay did something else"
+    spends = rounds * CHUNK
+    per_spend = len(recorded[0])
+    return {
+        "name": f"spend, {NAMES[engine]}",
+        "ours": spends / seconds["ours"],
+        "bare": spends / seconds["bare"],
+        "ratio": seconds["bare"] / seconds["ours"],
+        "unit": "spends/s",
+        "note": f"bare: the same {per_spend} statements through the driver, {spends} spends",
+    }
+
+
+def against_an_empty_ledger(engine: str, entries: int, rounds: int) -> list[Row]:
+    """Compare spends in a big ledger with spends in an empty one, and time the invariants of the big one."""
+    with ExitStack() as stack:
+        big, empty = (stack.enter_context(laboratory(engine)) for _ in range(2))
+        with big.app.app_context():
+            _fill(big, entries)
+        accounts = {id(big): 1, id(empty): _open_account(empty)}
+        numbers = count()
+        seconds = {id(big): 0.0, id(empty): 0.0}
+        for round_ in range(-1, rounds):
+            keys = [f"spend {next(numbers)}" for _ in range(CHUNK)]
+            for place in (big, empty) if round_ % 2 else (empty, big):
+                taken = _seconds(lambda place=place, keys=keys: _spend(place, accounts[id(place)], keys))
+                seconds[id(place)] += taken if round_ >= 0 else 0
+        checked = _seconds(lambda: _check(big))
+    spends = rounds * CHUNK
+    return [
+        {
+            "name": f"spend in {entries:,} entries, {NAMES[engine]}",
+            "ours": seconds[id(big)] / spends * 1e6,
+            "bare": seconds[id(empty)] / spends * 1e6,
+            "ratio": seconds[id(big)] / seconds[id(empty)],
+            "unit": "us/spend",
+            "note": "bare: the same in an empty ledger; a ratio of 1 is no growth",
+        },
+        {
+            "name": f"all invariants of {entries:,} entries, {NAMES[engine]}",
+            "ours": checked,
+            "bare": None,
+            "ratio": None,
+            "unit": "s",
+            "note": "no violation found",
+        },
+    ]
+
+
+def _open_account(place: Laboratory) -> int:
+    with place.app.app_context():
+        account_id = place.new_account()
+        until = clock.now() + timedelta(days=30)
+        database.write(granting.grant, account_id, CREDITS, kind="plan", source="invoice:1", expires_at=until)
+        database.write(granting.grant, account_id, CREDITS, kind="purchase", source="charge:1")
+        return account_id
+
+
+def _spend(place: Laboratory, account_id: int, keys: list[str]) -> None:
+    with place.app.app_context():
+        for key in keys:
+            database.write(spending.spend, account_id, 1, idempotency_key=key, reason="CV check")
+
+
+def _record(place: Laboratory, account_id: int, keys: list[str]) -> list[list[Statement]]:
+    """Return the statements of each spend as the driver gets them, BEGIN included where it is a statement."""
+    spends: list[list[Statement]] = []
+
+    def listen(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        spends[-1].append((statement, parameters))
+
+    with place.app.app_context():
+        event.listen(db.engine, "before_cursor_execute", listen)
+        for key in keys:
+            spends.append([])
+            _spend(place, account_id, [key])
+        event.remove(db.engine, "before_cursor_execute", listen)
+    return spends
+
+
+@contextmanager
+def _driver(place: Laboratory) -> Iterator[Callable[[list[list[Statement]]], None]]:
+    """Yield a function that sends recorded spends through one plain connection of the driver."""
+    with place.app.app_context():
+        pooled = db.engine.raw_connection()
+    connection: Any = pooled.driver_connection
+    if isinstance(connection, psycopg.Connection):
+        connection.rollback()
+
+    def replay(spends: list[list[Statement]]) -> None:
+        for statements in spends:
+            cursor = connection.cursor()
+            for statement, parameters in statements:
+                cursor.execute(statement, parameters)
+                if cursor.description is not None:
+                    cursor.fetchall()
+            cursor.close()
+            connection.commit()
+
+    yield replay
+    pooled.close()
+
+
+def _state(place: Laboratory) -> list[tuple[Any, ...]]:
+    """Return what a ledger ended with; its times are its own."""
+    with place.app.app_context(), Session(db.engine) as session:
+        wallet = session.execute(text("SELECT balance, held, debt FROM wallets"))
+        journal = session.execute(
+            text("SELECT COUNT(*), MAX(id), SUM(used), MIN(balance_after) FROM ledger_transactions")
+        )
+        lines = session.execute(text("SELECT COUNT(*), SUM(amount) FROM ledger_entries WHERE book = 'available'"))
+        return [tuple(rows.one()) for rows in (wallet, journal, lines)]
+
+
+def _fill(place: Laboratory, entries: int) -> None:
+    """Make a sound ledger of so many entries: accounts that were granted credits once and spent one at a time."""
+    for number in range(ACCOUNTS):
+        place.new_account(f"Account {number}")
+    per_account = entries // 2 // ACCOUNTS
+    values = {
+        "accounts": ACCOUNTS,
+        "last": per_account * ACCOUNTS - 1,
+        "credits": CREDITS,
+        "left": CREDITS - per_account + 1,
+        "now": clock.now().replace(tzinfo=None).isoformat(sep=" "),
+    }
+    with db.engine.begin() as connection:
+        for statement in FILLING:
+            connection.execute(text(statement), values)
+        if place.engine == "postgresql":
+            for table in ("buckets", "ledger_transactions"):
+                connection.execute(text(f"SELECT setval('{table}_id_seq', (SELECT MAX(id) FROM {table}))"))  # noqa: S608
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        is_sqlite = place.engine == "sqlite"
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if is_sqlite else "VACUUM ANALYZE")
+
+
+FILLING = (
+    "INSERT INTO wallets (account_id, balance, held, debt, opened_at) "
+    "SELECT id, :left, 0, 0, CAST(:now AS TIMESTAMP) FROM accounts",
+    "INSERT INTO buckets (id, account_id, kind, priority, source, granted, remaining, expired, clawed, clawed_spent, "
+    "clawed_expired, claw_version, granted_at) "
+    "SELECT id, id, 'purchase', 2, 'charge:1', :credits, :left, 0, 0, 0, 0, 0, CAST(:now AS TIMESTAMP) FROM accounts",
+    "INSERT INTO ledger_transactions (id, account_id, kind, idempotency_key, request_hash, credits, debt, used, "
+    "balance_after, reason, at) "
+    "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < :last) "
+    "SELECT n + 1, 1 + n % :accounts, CASE WHEN n < :accounts THEN 'grant' ELSE 'spend' END, 'filled:' || n, '', "
+    "CASE WHEN n < :accounts THEN :credits ELSE -1 END, 0, CASE WHEN n < :accounts THEN 0 ELSE 1 END, "
+    ":credits - n / :accounts, 'CV check', CAST(:now AS TIMESTAMP) FROM numbers",
+    "INSERT INTO ledger_entries (transaction_id, line, book, bucket_id, amount) "
+    "SELECT id, side, CASE WHEN side = 1 THEN CASE WHEN kind = 'grant' THEN 'issued' ELSE 'available' END "
+    "ELSE CASE WHEN kind = 'grant' THEN 'available' ELSE 'consumed' END END, account_id, "
+    "CASE WHEN side = 1 THEN -ABS(credits) ELSE ABS(credits) END "
+    "FROM ledger_transactions, (SELECT 1 AS side UNION ALL SELECT 2) AS sides ORDER BY id, side",
+)
+
+
+def _check(place: Laboratory) -> None:
+    with place.app.app_context(), Session(db.engine) as session:
+        assert invariants.violations(session) == []
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
