@@ -11,7 +11,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from stripe_sandbox import app as application
-from stripe_sandbox import remote
+from stripe_sandbox import contract, coverage, remote
 from stripe_sandbox.clock import Clock
 from stripe_sandbox.deliveries import Courier
 from stripe_sandbox.sandbox import Sandbox
@@ -92,11 +92,13 @@ def main(arguments: list[str] | None = None) -> int:
     reset = commands.add_parser("reset", help="forget everything; the server must not be running")
     reset.add_argument("--database", default="stripe-sandbox.sqlite3")
     reset.add_argument("--clock-file")
+    commands.add_parser("coverage", help="write the table of implemented routes into the README")
     _add_remote_commands(commands)
     given = parser.parse_args(arguments)
     run = {
         "serve": run_server,
         "reset": run_reset,
+        "coverage": run_coverage,
         "trigger": remote.run_trigger,
         "listen": remote.run_listen,
         "advance": remote.run_advance,
@@ -145,6 +147,11 @@ def run_server(arguments: argparse.Namespace) -> int:
             return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s stripe-sandbox %(levelname)s %(message)s")
     Server(arguments).run()
+    return 0
+
+
+def run_coverage(arguments: argparse.Namespace) -> int:
+    coverage.write(contract.load())
     return 0
 
 
