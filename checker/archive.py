@@ -61,12 +61,6 @@ def find(session: Session, account_id: int, public_id: str) -> Report | None:
     return session.scalars(select(Report).where(Report.account_id == account_id, Report.public_id == public_id)).first()
 
 
-def find_by_key(session: Session, account_id: int, idempotency_key: str) -> Report | None:
-    """Find the report that was made under a key."""
-    query = select(Report).where(Report.account_id == account_id, Report.idempotency_key == idempotency_key)
-    return session.scalars(query).first()
-
-
 def recent(session: Session, account_id: int, limit: int, *, before_id: int | None = None) -> Sequence[Report]:
     """Return the account's reports, the latest first; `before_id` goes on where a page ended."""
     query = select(Report).where(Report.account_id == account_id).order_by(Report.id.desc()).limit(limit)

@@ -70,6 +70,7 @@ def total(scored: list[Part]) -> int:
 
 
 def length(document: Document) -> Part:
+    """Score the length: one or two pages are read."""
     low, high = GOOD_LENGTH
     words = document.word_count
     finding = f"{words:,} words, about {_count(document.pages, 'page')}."
@@ -89,6 +90,7 @@ def length(document: Document) -> Part:
 
 
 def structure(sections: list[Section]) -> Part:
+    """Score the sections: the four that every reader looks for."""
     filled = [s for s in sections if s.kind != "top" and s.lines]
     kinds = {s.kind for s in filled}
     points = sum(value for kind, value in SECTION_POINTS.items() if kind in kinds)
@@ -99,6 +101,7 @@ def structure(sections: list[Section]) -> Part:
 
 
 def contact_details(contact: Contact) -> Part:
+    """Score how the writer can be reached."""
     points = 4 * bool(contact.email) + 3 * bool(contact.phone) + 2 * bool(contact.link) + bool(contact.place)
     found = [v for v in (contact.email, contact.phone, contact.link, contact.place) if v]
     finding = f"Found: {', '.join(found)}." if found else "A reader could not reach you."
@@ -122,6 +125,7 @@ def contact_details(contact: Contact) -> Part:
 
 
 def results(writing: Writing) -> Part:
+    """Score how many lines prove what came of the work."""
     lines = writing.statements
     if not lines:
         return Part(
@@ -148,6 +152,7 @@ def results(writing: Writing) -> Part:
 
 
 def openings(writing: Writing) -> Part:
+    """Score how many lines open with what was done."""
     lines = writing.statements
     if not lines:
         return Part(
@@ -180,6 +185,7 @@ def openings(writing: Writing) -> Part:
 
 
 def reading(readability: Readability | None) -> Part:
+    """Score how quick the text is to read."""
     if readability is None:
         return Part(
             "Readability", 0, 10, "There are no sentences to measure.", "Write what you did in short, whole lines."
@@ -207,6 +213,7 @@ def reading(readability: Readability | None) -> Part:
 
 
 def wording(writing: Writing) -> Part:
+    """Score the words: none worn, none used over and over."""
     points = (
         10 - 2 * len(writing.worn_phrases) - 2 * len(writing.repeated_openings) - (2 if writing.first_person > 3 else 0)
     )
@@ -224,6 +231,7 @@ def wording(writing: Writing) -> Part:
 
 
 def keywords(match: Match) -> Part:
+    """Score how much of what the advert wants is named."""
     matched, missing = match.matched, match.missing
     finding = f"{len(matched)} of {_count(len(match.keywords), 'keyword')} of the advert are in your CV."
     points = int(40 * match.share)

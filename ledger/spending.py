@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ledger import buckets, journal, locking
 from ledger.errors import LedgerCorrupt, LedgerError, NotEnoughCredits, WalletFrozen
 from ledger.journal import Move, Note
-from ledger.models import Book, TransactionKind
+from ledger.models import Book, Transaction, TransactionKind
 from ledger.wallets import LockedWallet
 
 
@@ -70,6 +71,15 @@ def spend(
         [Move(Book.AVAILABLE, Book.CONSUMED, line.credits, line.bucket_id) for line in lines],
     )
     return Spent(transaction_id, credits, wallet.balance)
+
+
+def is_paid(session: Session, account_id: int, idempotency_key: str) -> bool:
+    """Tell whether credits were spent or set aside under this key before: a first look, which locks nothing."""
+    key = journal.check_key(idempotency_key)
+    query = select(Transaction.id).where(
+        Transaction.account_id == account_id, Transaction.idempotency_key.in_([f"spend:{key}", f"hold:{key}"])
+    )
+    return session.execute(query).first() is not None
 
 
 def find_refusal(wallet: LockedWallet, credits: int) -> LedgerError | None:

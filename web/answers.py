@@ -119,7 +119,7 @@ ANSWERS: dict[type[Exception], Answer] = {
         403,
         "spending-paused",
         "Your credits are paused",
-        _says("A payment for them is in dispute. They come back when the dispute is settled in your favour."),
+        lambda e: f"{e.reason.rstrip('.')}. Nothing was charged.",
         lambda e: {"reason": e.reason},
         SEE_BILLING,
         about="Spending is paused while a payment is disputed.",

@@ -18,8 +18,9 @@ from billing import access, catalog, limits
 from billing.catalog import Catalog, Plan
 from billing.errors import LimitReached, PlanRequired
 from extensions import db
-from ledger import statement
+from ledger import spending, statement
 from ledger.errors import NotEnoughCredits
+from web import idempotency
 from web.current import current_account
 from web.refusals import LoginRequired, VerificationRequired
 
@@ -86,7 +87,8 @@ def requires(
 ) -> Callable[[View], View]:
     """Let only those enter who are signed in and meet these demands; without any, whoever is signed in.
 
-    The gate looks whether the balance can cover `credits`; the view spends them, in the transaction of its result.
+    The gate looks whether the balance can cover `credits`; the view spends them, in the transaction of its result,
+    under `idempotency.key()`. A form or request without such a key is refused, so that none can be charged twice.
     """
     demands = Demands(verified=verified, plan=plan, feature=feature, limit=limit, credits=credits)
     return lambda view: _store(view, demands)
@@ -205,6 +207,8 @@ class _RequestFacts:
         return limits.used(db.session(), current_account().id, limit)
 
     def credits_for(self, cost: Cost) -> int:
+        if spending.is_paid(db.session(), current_account().id, idempotency.key()):
+            return 0  # sent again: the first sending has paid, and the ledger takes nothing twice
         if isinstance(cost, str):
             return self.catalog.costs[cost]
         return cost if isinstance(cost, int) else cost(request)

@@ -48,12 +48,9 @@ def credits_for(pages: int) -> int:
     return pages * catalog.current().costs[COST_KEY]
 
 
-def still_to_pay(_request: Request) -> int:
-    """Return the credits that this form will take: none when it was sent before and its report is there."""
-    key = idempotency.key()
-    if archive.find_by_key(db.session(), current_account().id, key) is not None:
-        return 0
-    return credits_for(text.read(request.form.get("text", "")).pages)
+def cost_of_form(sent: Request) -> int:
+    """Return the credits that the CV in a form costs; raises what the checker says about a text it cannot read."""
+    return credits_for(text.read(sent.form.get("text", "")).pages)
 
 
 @bp.get("/cv")
@@ -74,7 +71,7 @@ def preview() -> str:
 
 
 @bp.post("/cv")
-@gates.requires(verified=True, credits=still_to_pay)
+@gates.requires(verified=True, credits=cost_of_form)
 def create() -> AnyResponse:
     """Check the CV, charge for it and keep the report, all or nothing; sent twice it leads to the same report."""
     form = CvForm()

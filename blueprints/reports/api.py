@@ -21,11 +21,8 @@ CREATED = 201
 MAX_PAGE = 100
 
 
-def still_to_pay(_request: Request) -> int:
-    """Return the credits that this request will take: none when its key was used before."""
-    key = idempotency.key()
-    if archive.find_by_key(db.session(), current_account().id, key) is not None:
-        return 0
+def cost_of_body(_request: Request) -> int:
+    """Return the credits that the CV in a request's JSON costs."""
     return reports.credits_for(text.read(_body()[0]).pages)
 
 
@@ -38,7 +35,7 @@ def price() -> Response:
 
 
 @bp.post("")
-@gates.requires(verified=True, credits=still_to_pay)
+@gates.requires(verified=True, credits=cost_of_body)
 def create() -> tuple[Response, int, dict[str, str]]:
     """Check a CV, charge for it and keep the report; `max_credits` refuses to pay more than that."""
     cv, advert, max_credits = _body()

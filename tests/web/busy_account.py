@@ -41,6 +41,8 @@ def live_through_a_month(session: Session, account_id: int) -> None:
             price_key="pro_monthly",
             plan_key="pro",
             stripe_price_id="price_1",
+            amount_cents=3000,
+            currency="usd",
             quantity=1,
             period_starts_at=now - timedelta(days=25),
             period_ends_at=now + timedelta(days=5),

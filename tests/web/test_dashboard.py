@@ -44,6 +44,8 @@ def subscribe(session: Session, account_id: int, **facts: object) -> None:
                 "price_key": "pro_monthly",
                 "plan_key": "pro",
                 "stripe_price_id": "price_1",
+                "amount_cents": 3000,
+                "currency": "usd",
                 "quantity": 1,
                 "period_starts_at": now,
                 "period_ends_at": now + timedelta(days=30),
@@ -140,7 +142,7 @@ def test_credits_set_aside_and_paused_credits_are_explained(app: Flask) -> None:
         ({"cancels_at": "soon"}, "Ends on", "Renews on"),
         ({"stripe_status": "trialing", "trial_ends_at": "soon"}, "Trial ends on", "Renews on"),
         ({"stripe_status": "past_due", "past_due_since": "now"}, "The last payment for Pro failed", "Compare plans"),
-        ({"quantity": 3}, "$90.00 a month", "$30.00"),
+        ({"quantity": 3, "amount_cents": 9000}, "$90.00 a month", "$30.00"),
         ({"stripe_status": "unpaid"}, "Unpaid Free", "Pro"),
     ],
 )

@@ -125,8 +125,7 @@ def test_no_text_at_all_leads_away(text: str) -> None:
 def test_the_log_in_page_forwards_to_no_other_site(client: FlaskClient) -> None:
     for payload in PAYLOADS[::7]:
         answer = client.get(f"/login?next={quote(payload, safe='')}")
-        assert answer.status_code == 200
-        assert "evil.com" not in answer.headers.get("Location", "")
+        assert answer.status_code == (400 if "\x00" in payload else 200), "a page, or no page, but no redirect"
 
 
 def test_signing_up_with_a_foreign_next_stays_here(client: FlaskClient) -> None:
