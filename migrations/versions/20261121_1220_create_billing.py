@@ -162,6 +162,8 @@ def upgrade():
         sa.Column("price_key", sa.String(length=100), nullable=True),
         sa.Column("plan_key", sa.String(length=100), nullable=True),
         sa.Column("stripe_price_id", sa.String(length=255), nullable=False),
+        sa.Column("amount_cents", sa.Integer(), nullable=True),
+        sa.Column("currency", sa.String(length=3), nullable=True),
         sa.Column("quantity", sa.Integer(), nullable=False),
         sa.Column("period_starts_at", database.UtcDateTime(), nullable=True),
         sa.Column("period_ends_at", database.UtcDateTime(), nullable=True),
