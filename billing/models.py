@@ -115,6 +115,9 @@ class Subscription(Base):
     price_key: Mapped[str | None] = mapped_column(String(100))
     plan_key: Mapped[str | None] = mapped_column(String(100))
     stripe_price_id: Mapped[str] = mapped_column(String(255))
+    # What a period costs at Stripe: the catalogue may ask more of new subscribers. Null where no whole amount is fixed.
+    amount_cents: Mapped[int | None]
+    currency: Mapped[str | None] = mapped_column(String(3))
     quantity: Mapped[int]
     period_starts_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     period_ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

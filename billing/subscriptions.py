@@ -72,6 +72,9 @@ def _copy(row: Subscription, stripe_subscription: Json) -> None:
     row.plan_key = offer.key if isinstance(offer, catalog.Plan) else None
     row.stripe_price_id = item["price"]["id"]
     row.quantity = item.get("quantity") or 1
+    unit_amount = item["price"].get("unit_amount")
+    row.amount_cents = None if unit_amount is None else unit_amount * row.quantity
+    row.currency = item["price"]["currency"]
     row.period_starts_at = instant(item.get("current_period_start"))
     row.period_ends_at = instant(item.get("current_period_end"))
     row.trial_ends_at = instant(stripe_subscription.get("trial_end"))

@@ -64,7 +64,7 @@ def order(price_key: str) -> str | Response:
 @limiter.limit("30 per hour; 6 per minute", key_func=buyer)
 def start_checkout(price_key: str) -> Response:
     """Send the person to Stripe's Checkout for a catalogue key; whoever is not signed in signs up first."""
-    catalog.current().price(price_key)
+    catalog.current().for_sale(price_key)
     account = find_current_account()
     if account is None:
         return redirect(url_for("auth.register", next=url_for("billing.order", price_key=price_key)), 303)
@@ -135,14 +135,18 @@ def _in_words(subscription: Subscription | None) -> str:
         return f"{name}, {rhythm}, ends on {filters.day(subscription.cancels_at)}."
     if subscription.period_ends_at is None:
         return f"{name}, {rhythm}."
-    amount = filters.money(price.amount_cents * subscription.quantity, price.currency)
-    return f"{name}, {rhythm}, renews on {filters.day(subscription.period_ends_at)} for {amount}."
+    renewal = f"{name}, {rhythm}, renews on {filters.day(subscription.period_ends_at)}"
+    if subscription.amount_cents is None:
+        return f"{renewal}."
+    # A subscriber keeps the price of the day, whatever the catalogue asks for now.
+    return f"{renewal} for {filters.money(subscription.amount_cents, subscription.currency or price.currency)}."
 
 
 def _price_of(subscription: Subscription | None) -> catalog.Price | None:
     if subscription is None or subscription.price_key is None:
         return None
-    return catalog.current().price(subscription.price_key)
+    current = catalog.current()
+    return current.price(subscription.price_key) if current.has_price(subscription.price_key) else None
 
 
 def _config() -> Config:

@@ -104,8 +104,10 @@ def plan_in_words(plan: catalog.Plan, subscription: Subscription | None) -> Plan
         return PlanInWords(plan.name, None, rows)
     if subscription.price_key and catalog.current().has_price(subscription.price_key):
         price = catalog.current().price(subscription.price_key)
-        amount = filters.money(price.amount_cents * subscription.quantity, price.currency)
-        rows.append(("Price", f"{amount} a {price.interval}"))
+        # A subscriber keeps the price of the day, whatever the catalogue asks for now.
+        if subscription.amount_cents is not None:
+            amount = filters.money(subscription.amount_cents, subscription.currency or price.currency)
+            rows.append(("Price", f"{amount} a {price.interval}"))
     if subscription.cancels_at is not None:
         rows.append(("Ends on", filters.day(subscription.cancels_at)))
     elif subscription.stripe_status == Status.TRIALING and subscription.trial_ends_at is not None:

@@ -125,6 +125,11 @@ def test_a_changed_amount_is_a_new_price_and_the_old_one_goes_on_charging_its_su
 
     bob = sign_up(app, "bob@example.com")
     stripe.pay(bob.checkout("pro_monthly"))
+    stripe.settle()
+    for path in ("/billing", "/dashboard"):
+        assert "$30.00" in ann.client.get(path).get_data(as_text=True)
+        assert "$35.00" in bob.client.get(path).get_data(as_text=True)
+        assert "$35.00" not in ann.client.get(path).get_data(as_text=True)
     clock.advance(days=32)
     stripe.settle()
     assert paid(app, ann.account_id) == [3000, 3000]
