@@ -12,6 +12,12 @@ from web import filters
 
 PAGES = 2
 CHECKS = 9
+SCORE = 83
+NEXT_STEPS = (
+    "Name Kubernetes where you used it: the advert asks for it.",
+    "Say what came of the work: a number makes it believable.",
+    'Replace "worked on" by the verb for what you did.',
+)
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,11 @@ class Line:
 class ProductPicture:
     """What the example account shows; every figure follows from the catalogue."""
 
+    score: int
+    next_steps: tuple[str, ...]
     total: int
     pages_left: int
     sources: list[Source]
-    activity: list[Line]
     failure: list[Line]
     cost: list[tuple[str, ...]]
     statement: list[list[str]]
@@ -49,13 +56,13 @@ def draw(catalog: Catalog, now: datetime, page_cost: int) -> ProductPicture:
         sources.append(Source(CreditKind.PURCHASE, pack.credits, pack.credits, None, "example:pack"))
         paid = filters.money(pack.price.amount_cents, pack.price.currency)
         activity.append(Line(f"{filters.credits(pack.credits)} bought", paid, now - timedelta(hours=3), pack.credits))
-    activity.append(Line(f"{plan.name} renewed", "for a month", now - timedelta(days=18), plan.credits))
     total = sum(source.remaining for source in sources)
     return ProductPicture(
+        score=SCORE,
+        next_steps=NEXT_STEPS,
         total=total,
         pages_left=total // page_cost,
         sources=sources,
-        activity=activity,
         failure=[
             Line("CV checked", "second try", now - timedelta(minutes=1), -check),
             Line("Check did not finish", "nothing charged", now - timedelta(minutes=2), 0),
@@ -65,7 +72,7 @@ def draw(catalog: Catalog, now: datetime, page_cost: int) -> ProductPicture:
             ("This check", filters.credits(check)),
             ("Left afterwards", filters.credits(total - check), "total"),
         ],
-        statement=_statement(activity[:2], total),
+        statement=_statement(activity, total),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ledger import granting
 from ledger.models import CreditKind
 from web import charts, navigation
 
+A_YEAR = timedelta(days=365)
 THEMES = ("light", "dark")
 
 SUBSCRIPTION_WORDS = {
@@ -47,6 +48,8 @@ def init_app(app: Flask) -> None:
         today=today,
     )
     app.jinja_env.lstrip_blocks = True
+    # Safe because asset() gives a changed file another address.
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR
 
 
 def money(amount_cents: int, currency: str = "usd", *, trim: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from urllib.parse import urldefrag, urljoin, urlsplit
 
@@ -82,6 +83,16 @@ def test_a_refused_form_follows_the_rules_and_says_error_first(client: FlaskClie
     summary = [e for e in document.all("a") if (box := e.inside("div")) and box.attrs.get("role") == "alert"]
     assert summary, "the error summary names no field"
     assert {e.attrs["href"].removeprefix("#") for e in summary} <= targets
+
+
+def test_files_are_kept_by_the_browser_and_change_their_address_with_their_content(client: FlaskClient) -> None:
+    sheets = [e.attrs["href"] for e in Document(client.get("/").text).all("link") if e.attrs["rel"] == "stylesheet"]
+    assert len(sheets) >= 5
+    for sheet in sheets:
+        with client.get(sheet) as answer:
+            assert answer.cache_control.max_age == 365 * 24 * 3600
+            assert hashlib.sha256(answer.data).hexdigest().startswith(sheet.partition("?v=")[2])
+            assert len(sheet.partition("?v=")[2]) == 10
 
 
 @pytest.mark.parametrize("path", ["/", "/login", "/register", "/pricing"])
