@@ -53,7 +53,7 @@ class User(Base, UserMixin):
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     email: Mapped[str] = mapped_column(String(254))
-    email_key: Mapped[str] = mapped_column(String(320), unique=True)
+    email_key: Mapped[str] = mapped_column(String(640), unique=True)
     password: Mapped[str | None] = mapped_column(String(255))
     active: Mapped[bool] = mapped_column(default=True)
     confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -147,7 +147,7 @@ class Signup(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=new_public_id)
     email: Mapped[str] = mapped_column(String(254))
-    email_key: Mapped[str] = mapped_column(String(320))
+    email_key: Mapped[str] = mapped_column(String(640))
     password: Mapped[str] = mapped_column(String(255))
     browser_hash: Mapped[str] = mapped_column(String(64), unique=True)
     next_path: Mapped[str] = mapped_column(String(2000), default="")

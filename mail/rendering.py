@@ -9,6 +9,7 @@ from email.utils import format_datetime, parseaddr
 from typing import Any
 from urllib.parse import urlsplit
 
+from email_validator import validate_email
 from flask import current_app
 
 import clock
@@ -47,7 +48,10 @@ def part(mail: Prepared, name: str, facts: dict[str, Any]) -> str:
 
 def _recipient(address: str) -> Address:
     local, _, domain = address.rpartition("@")
-    return Address(username=local, domain=domain.encode("idna").decode("ascii"))
+    if not domain.isascii():
+        # Python's own idna codec follows the rules of 2003, which send mail for straße.example to strasse.example.
+        domain = validate_email(address, check_deliverability=False).ascii_domain
+    return Address(username=local, domain=domain)
 
 
 def _domain(config: Config) -> str:

@@ -248,10 +248,15 @@ def test_no_header_can_be_smuggled_in(sending: Server) -> None:
     assert {row.status for row in rows()} == {"pending"}
 
 
-def test_an_address_with_a_foreign_host_name_is_reached(sending: Server) -> None:
-    queue(to="ann@bücher.example")
+@pytest.mark.parametrize(
+    ("host", "reached"), [("bücher.example", "xn--bcher-kva.example"), ("straße.example", "xn--strae-oqa.example")]
+)
+def test_an_address_with_a_foreign_host_name_is_reached_and_not_a_look_alike(
+    sending: Server, host: str, reached: str
+) -> None:
+    queue(to=f"ann@{host}")
     outbox.send_due()
-    assert sending.received[0]["To"] == "ann@xn--bcher-kva.example"
+    assert sending.received[0]["To"] == f"ann@{reached}"
 
 
 def test_without_a_server_mail_is_kept(context: Flask) -> None:
