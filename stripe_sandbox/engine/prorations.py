@@ -74,6 +74,8 @@ def charge(
         return None
     whole = subscriptions.span_of(anchor, price, at)
     end = item["current_period_end"]
+    if end <= at:
+        return None
     amount = share(net_amount(world, subscription, items, item), end - at, whole[1] - whole[0])
     product = world.get("product", price["product"])
     return {

@@ -82,6 +82,11 @@ def _ensure_allowed(subscription: Document, params: Document) -> None:
             "This subscription cannot be updated because its latest invoice is not paid. Pay its invoice first, or "
             "cancel it.",
         )
+    if subscription["schedule"] and ("cancel_at" in params or "cancel_at_period_end" in params):
+        raise errors.invalid(
+            f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and updating any "
+            "cancelation behavior directly is not allowed. Please update the schedule instead.",
+        )
     if params.get("payment_behavior") == "pending_if_incomplete":
         excess = sorted(set(params) - PENDING_ALLOWS)
         if excess:
