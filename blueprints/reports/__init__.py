@@ -76,8 +76,8 @@ def create() -> AnyResponse:
     """Check the CV, charge for it and keep the report, all or nothing; sent twice it leads to the same report."""
     form = CvForm()
     cv, advert = form.text.data or "", form.advert.data or ""
+    answers.ensure_price(credits_for(text.read(cv).pages), shown=form.shown_credits.data)
     findings = report.check(cv, advert)
-    answers.ensure_price(credits_for(findings.pages), shown=form.shown_credits.data)
     kept = keep(findings, fingerprint(cv, advert), idempotency.key())
     return redirect(url_for("reports.show", public_id=kept.public_id), SEE_OTHER)
 

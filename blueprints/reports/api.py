@@ -39,10 +39,10 @@ def price() -> Response:
 def create() -> tuple[Response, int, dict[str, str]]:
     """Check a CV, charge for it and keep the report; `max_credits` refuses to pay more than that."""
     cv, advert, max_credits = _body()
-    findings = report.check(cv, advert)
-    credits = reports.credits_for(findings.pages)
+    credits = reports.credits_for(text.read(cv).pages)
     if max_credits is not None and credits > max_credits:
         raise answers.PriceChanged(credits, max_credits)
+    findings = report.check(cv, advert)
     kept = reports.keep(findings, reports.fingerprint(cv, advert), idempotency.key())
     address = url_for("reports_api.show", public_id=kept.public_id)
     return jsonify(_whole(kept)), CREATED, {"Location": address}
