@@ -10,7 +10,7 @@ import click
 from flask.cli import AppGroup
 
 from billing import catalog, errors, stripe_catalog
-from billing.stripe_catalog import Action, Change
+from billing.stripe_changes import Action, Change
 
 COLORS = {Action.CREATE: "green", Action.UPDATE: "cyan", Action.REPLACE: "yellow", Action.ARCHIVE: "red"}
 

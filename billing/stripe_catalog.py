@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, cast
 
 from flask import current_app
 
-from billing import catalog, errors, gateway, money, stripe_params
+from billing import catalog, errors, gateway, money, stripe_features, stripe_params
 from billing.catalog import Catalog
+from billing.stripe_changes import Action, Change, Kind
 from config import Config
 
 Json = dict[str, Any]
@@ -26,42 +26,13 @@ ROUNDS = 4
 PER = {"month": " a month", "year": " a year"}
 
 
-class Action(StrEnum):
-    """What has to be done to an object at Stripe."""
-
-    CREATE = "create"
-    UPDATE = "update"
-    REPLACE = "replace"
-    ARCHIVE = "archive"
-
-
-class Kind(StrEnum):
-    """The objects that a catalogue becomes at Stripe, in the order in which they need each other."""
-
-    METER = "meter"
-    PRODUCT = "product"
-    PRICE = "price"
-    PORTAL = "portal"
-
-
-@dataclass(frozen=True)
-class Change:
-    """One difference between the catalogue and Stripe: `detail` says it in words, `params` is what would be sent."""
-
-    action: Action
-    kind: Kind
-    name: str
-    detail: str
-    stripe_id: str = ""
-    params: Json = field(default_factory=dict, repr=False)
-
-
 @dataclass(frozen=True)
 class Found:
     """What Stripe holds now: our products and portal, and every price that is ours or has one of our lookup keys."""
 
     meters: list[Json]
     products: dict[str, Json]
+    features: stripe_features.Found
     prices: list[Json]
     portal: Json | None
 
@@ -96,7 +67,7 @@ def push(on_change: Callable[[Change], object] = lambda _: None) -> list[Change]
         if not changes:
             return done
         for change in changes:
-            if _waits_for_its_meter(change):
+            if _waits_for_another(change):
                 continue
             _apply(change, attempt)
             on_change(change)
@@ -124,9 +95,11 @@ def portal_configuration_id() -> str | None:
 
 def find(wanted: Catalog) -> Found:
     """Look at everything at Stripe that a catalogue is about."""
+    products = _find_products(wanted)
     return Found(
         meters=list(gateway.pages(lambda c: c.v1.billing.meters.list({"limit": 100}))) if wanted.meters else [],
-        products=_find_products(wanted),
+        products=products,
+        features=stripe_features.find(wanted, set(products)),
         prices=_find_prices(wanted),
         portal=_find_portal(wanted.name),
     )
@@ -139,6 +112,7 @@ def compare(wanted: Catalog, found: Found, config: Config) -> list[Change]:
     return [
         *_meter_changes(wanted, found),
         *_product_changes(wanted, found),
+        *stripe_features.changes(wanted, found.features),
         *_price_changes(prices, found),
         *_leftover_prices(wanted, prices, found),
         *_leftover_products(wanted, found),
@@ -311,8 +285,9 @@ def _changed_fields(different: Json, known: Json) -> str:
 # Doing -------------------------------------------------------------------------------------------------------------
 
 
-def _waits_for_its_meter(change: Change) -> bool:
-    return (change.params.get("recurring") or {}).get("meter") == ""
+def _waits_for_another(change: Change) -> bool:
+    """Tell whether a change names something that this round makes first: the next round knows its id."""
+    return (change.params.get("recurring") or {}).get("meter") == "" or stripe_features.waits(change)
 
 
 def _apply(change: Change, attempt: int) -> None:
@@ -321,6 +296,8 @@ def _apply(change: Change, attempt: int) -> None:
             _apply_to_meter(change, attempt)
         case Kind.PRODUCT:
             _apply_to_product(change)
+        case Kind.FEATURE | Kind.INCLUDE:
+            stripe_features.apply(change, _once(change, attempt))
         case Kind.PRICE:
             _apply_to_price(change, attempt)
         case Kind.PORTAL:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from billing.catalog import Catalog, Meter, Pack, Plan, Price
+from billing.catalog import Catalog, Feature, Meter, Pack, Plan, Price
 from config import Config
 
 Json = dict[str, Any]
@@ -55,6 +55,31 @@ def prices(catalog: Catalog, meter_ids: dict[str, str]) -> dict[str, Json]:
         wanted[pack.price.lookup_key] = _price(catalog, pack.price, pack.key)
     configured = {catalog.price(key).lookup_key for key in catalog.overrides}
     return {key: params for key, params in wanted.items() if key not in configured}
+
+
+def feature_key(catalog: Catalog, key: str) -> str:
+    """Return the lookup key of a feature."""
+    return f"{catalog.name}_{key}"
+
+
+def feature(catalog: Catalog, wanted: Feature) -> Json:
+    """Return a feature of the catalogue as an entitlement."""
+    return {
+        "lookup_key": feature_key(catalog, wanted.key),
+        "name": wanted.name[:80],  # Stripe's limit
+        "metadata": {OWNER: catalog.name},
+    }
+
+
+def includes(catalog: Catalog) -> dict[str, list[str]]:
+    """Return the lookup keys of the features of each plan's product."""
+    sold = products(catalog)
+    ids = {plan.key: product_id(catalog, plan.key) for plan in catalog.plans}
+    return {
+        ids[plan.key]: [feature_key(catalog, key) for key in plan.features]
+        for plan in catalog.plans
+        if ids[plan.key] in sold
+    }
 
 
 def meter(wanted: Meter) -> Json:

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from billing import access, catalog, errors, gateway, stripe_catalog
 from billing.catalog import Catalog, Pack, Plan, Price
 from billing.models import Payment, Subscription
-from billing.stripe_catalog import Action, Change
+from billing.stripe_changes import Action, Change
 from extensions import db
 from stripe_sandbox.testing import HTTPClient, Sandbox
 from tests.persons import sign_up
