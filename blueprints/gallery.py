@@ -55,7 +55,7 @@ def index() -> str:
             _thing(kind="trial", remaining=5, granted=10, expires_at=now + timedelta(days=1)),
         ],
         entries=[
-            _thing(title="CV checked", detail="anna-lindqvist.pdf, 2 pages", at=now - timedelta(minutes=4), amount=-2),
+            _thing(title="CV report", detail="anna-lindqvist.pdf, 2 pages", at=now - timedelta(minutes=4), amount=-2),
             _thing(title="30 credits bought", detail="$20.00, Visa 4242", at=now - timedelta(hours=5), amount=30),
             _thing(title="Signed up", at=now - timedelta(days=20)),
         ],

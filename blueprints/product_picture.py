@@ -51,7 +51,7 @@ def draw(catalog: Catalog, now: datetime, page_cost: int) -> ProductPicture:
     check = PAGES * page_cost
     plan_left = max(plan.credits - CHECKS * check, check)
     sources = [Source(CreditKind.PLAN, plan_left, max(plan.credits, check), now + timedelta(days=12), "example:plan")]
-    activity = [Line("CV checked", f"{PAGES} pages", now - timedelta(minutes=4), -check)]
+    activity = [Line("CV report", f"{PAGES} pages", now - timedelta(minutes=4), -check)]
     if pack is not None:
         sources.append(Source(CreditKind.PURCHASE, pack.credits, pack.credits, None, "example:pack"))
         paid = filters.money(pack.price.amount_cents, pack.price.currency)
@@ -64,7 +64,7 @@ def draw(catalog: Catalog, now: datetime, page_cost: int) -> ProductPicture:
         pages_left=total // page_cost,
         sources=sources,
         failure=[
-            Line("CV checked", "second try", now - timedelta(minutes=1), -check),
+            Line("CV report", "second try", now - timedelta(minutes=1), -check),
             Line("Check did not finish", "nothing charged", now - timedelta(minutes=2), 0),
         ],
         cost=[

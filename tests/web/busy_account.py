@@ -32,7 +32,7 @@ def live_through_a_month(session: Session, account_id: int) -> None:
     granting.grant(session, account_id, 30, kind="purchase", source="charge:ch_1")
     granting.grant(session, account_id, 2, kind="promo", source="promo:1", expires_at=now + timedelta(days=1))
     for number in range(12):
-        spending.spend(session, account_id, 2, idempotency_key=f"check-{number}", reason="CV checked, 2 pages")
+        spending.spend(session, account_id, 2, idempotency_key=f"check-{number}", reason="CV report, 2 pages")
     session.add(
         Subscription(
             stripe_id="sub_1",

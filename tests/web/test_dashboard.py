@@ -60,7 +60,7 @@ def subscribe(session: Session, account_id: int, **facts: object) -> None:
 
 def spend(session: Session, account_id: int, credits: int) -> None:
     spending.spend(
-        session, account_id, credits, idempotency_key=f"spend-{credits}", reason=f"CV checked, {credits} pages"
+        session, account_id, credits, idempotency_key=f"spend-{credits}", reason=f"CV report, {credits} pages"
     )
 
 
@@ -88,7 +88,7 @@ def test_the_balance_is_split_by_source_with_its_expiry(app: Flask) -> None:
     assert "Plan credits 45 of 50" in words
     assert "in 12 days" in words
     assert "Purchased credits 30 of 30 never expires" in words
-    assert "CV checked, 5 pages" in words
+    assert "CV report, 5 pages" in words
     assert "78 left" in words
 
 
