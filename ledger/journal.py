@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.errors import IdempotencyConflict, LedgerCorrupt
-from ledger.models import MAX_KEY_LENGTH, Book, TransactionKind, entries, transactions, wallets
+from ledger.models import MAX_KEY_LENGTH, Book, TransactionKind, transactions, wallets
 from ledger.wallets import LockedWallet
 
 MAX_CREDITS = 10**12
@@ -62,17 +62,11 @@ _FIND = select(
     transactions.c.account_id == bindparam("account_id"),
     transactions.c.idempotency_key == bindparam("idempotency_key"),
 )
-_PAIR = insert(entries).values(
-    [
-        {
-            "transaction_id": bindparam("transaction_id"),
-            "line": bindparam(f"{side}_line"),
-            "book": bindparam(f"{side}_book"),
-            "bucket_id": bindparam("bucket_id"),
-            "amount": bindparam(f"{side}_amount"),
-        }
-        for side in ("origin", "target")
-    ]
+# Text, because SQLAlchemy would put a statement with several rows together anew each time.
+_PAIR = text(
+    "INSERT INTO ledger_entries (transaction_id, line, book, bucket_id, amount) VALUES "
+    "(:transaction_id, :origin_line, :origin_book, :bucket_id, :origin_amount), "
+    "(:transaction_id, :target_line, :target_book, :bucket_id, :target_amount)"
 )
 _CHANGE_WALLET = (
     update(wallets)
@@ -170,10 +164,10 @@ def post(wallet: LockedWallet, transaction_id: int, moves: Iterable[Move]) -> No
                 "transaction_id": transaction_id,
                 "bucket_id": move.bucket_id,
                 "origin_line": 2 * number + 1,
-                "origin_book": move.origin,
+                "origin_book": move.origin.value,
                 "origin_amount": -move.credits,
                 "target_line": 2 * number + 2,
-                "target_book": move.target,
+                "target_book": move.target.value,
                 "target_amount": move.credits,
             },
         )
