@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import threading
 
 import click
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import select
 
 import database
-from billing import cli, inbox, sync, sync_queue
+from billing import cli, doctor, inbox, sync, sync_queue
 from billing.models import StripeEvent, SyncTask
 from extensions import db
 from jobs import worker
@@ -23,10 +25,12 @@ def init_app(app: Flask) -> None:
     app.cli.add_command(cli.catalog_commands)
     app.cli.add_command(webhooks)
     app.cli.add_command(run_worker)
+    app.cli.add_command(examine)
 
 
 @click.command("worker")
 @click.option("--once", is_flag=True, help="Do what is due and stop.")
+@with_appcontext
 def run_worker(once: bool) -> None:
     """Keep in line with Stripe, send mail, let credits expire; until SIGTERM or Ctrl-C."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
@@ -37,6 +41,25 @@ def run_worker(once: bool) -> None:
     stop = threading.Event()
     worker.stop_on_signals(stop)
     worker.run_forever(app, stop)
+
+
+@click.command("doctor")
+@click.option("--offline", is_flag=True, help="Ask only the database.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@with_appcontext
+def examine(offline: bool, as_json: bool) -> None:
+    """Look for what is wrong with the books and the settings, and say what to do; exit 1 when there is anything."""
+    results = list(doctor.examine(db.session(), offline=offline))
+    findings = [finding for _, found in results for finding in found]
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        for check, found in results:
+            click.echo(f"{'wrong' if found else 'ok':6}{check.name}")
+            for finding in found:
+                click.echo(f"      {finding.problem}\n      -> {finding.remedy}")
+    if findings:
+        raise SystemExit(1)
 
 
 @webhooks.command("list")

@@ -34,7 +34,8 @@ def main() -> int:
     manager = Manager()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "WEB_BIND": _text(address(settings["APP_BASE_URL"]))}
     for name, command in processes(settings).items():
-        manager.add_process(name, command, env=environment, cwd=str(ROOT))
+        # exec: the shell that honcho starts makes way, so that signals and exit statuses are the process's own
+        manager.add_process(name, f"exec {command}", env=environment, cwd=str(ROOT))
     prepare_database()
     threading.Thread(target=finish, args=(settings, started), daemon=True).start()
     manager.loop()
@@ -112,13 +113,17 @@ def finish(settings: Mapping[str, str], started: float) -> None:
     """Push the catalogue once Stripe answers, and say where everything is once the app does."""
     import demo
     from app import create_app
-    from billing import stripe_catalog
+    from billing import errors, stripe_catalog
 
     if uses_sandbox(settings) and not _wait_for(address(settings["STRIPE_API_BASE"])):
         say("The local Stripe did not come up: see its lines above.")
         return
-    with create_app().app_context():
-        stripe_catalog.push()
+    try:
+        with create_app().app_context():
+            stripe_catalog.push()
+    except errors.BillingError as error:
+        say(f"The catalogue could not be pushed to Stripe, so nothing can be bought: {error}")
+        return
     if not _wait_for(address(settings["APP_BASE_URL"])):
         say("The app did not come up: see its lines above.")
         return
