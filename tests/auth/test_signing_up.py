@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+import database
 from accounts import people
 from accounts.models import Account, Membership, User
 from extensions import db
@@ -198,6 +199,38 @@ def test_one_sign_up_confirmed_many_times_at_once_makes_one_person(app: Flask, c
     _all_at_once(confirm, 8)
     assert set(answers) <= {302, 303}
     assert (count(app, User), count(app, Account)) == (1, 1)
+
+
+def test_two_sign_ups_of_one_address_confirmed_at_once_make_one_person(app: Flask) -> None:
+    browsers, links = [app.test_client() for _ in range(4)], []
+    for number, browser in enumerate(browsers):
+        post(browser, "/register", email="bob@example.com", password=f"horse number {number}")
+        links.append(mailbox.link(app, "/verify/"))
+    tokens = [csrf_token(browser) for browser in browsers]
+    gate = threading.Barrier(4)
+    statuses: list[int] = []
+
+    def confirm(number: int) -> None:
+        gate.wait()
+        statuses.append(browsers[number].post(links[number], data={"csrf_token": tokens[number]}).status_code)
+
+    threads = [threading.Thread(target=confirm, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) <= {303, 410}
+    with app.app_context():
+        assert db.session.scalar(select(func.count()).select_from(User)) == 1
+
+
+def test_the_database_refuses_a_second_person_of_one_address(context: Flask) -> None:
+    def make(session: Session) -> None:
+        people.create_user(session, email="Ann@example.com", password_hash=None)
+        with pytest.raises(people.AddressTaken):
+            people.create_user(session, email="ANN@EXAMPLE.COM", password_hash=None)
+
+    database.write(make)
 
 
 @pytest.fixture
