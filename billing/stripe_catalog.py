@@ -209,9 +209,11 @@ def _leftover_prices(wanted: Catalog, prices: dict[str, Json], found: Found) -> 
 
 
 def _leftover_products(wanted: Catalog, found: Found) -> Iterator[Change]:
-    sold = stripe_params.products(wanted)
+    configured = set(wanted.overrides.values())
+    kept = {price["product"] for price in found.prices if price["id"] in configured}
+    kept |= set(stripe_params.products(wanted))
     for product_id, product in found.products.items():
-        if product["active"] and product_id not in sold:
+        if product["active"] and product_id not in kept:
             yield Change(Action.ARCHIVE, Kind.PRODUCT, product_id, f"{product['name']}, no longer sold", product_id)
 
 

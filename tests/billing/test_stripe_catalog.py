@@ -222,8 +222,12 @@ def test_what_others_made_at_the_same_stripe_is_left_alone(app: Flask, stripe: S
     theirs = stripe.api.v1.products.create({"name": "A T-shirt"})
     price = stripe.api.v1.prices.create({"product": theirs.id, "currency": "usd", "unit_amount": 2500})
     special = stripe.api.v1.prices.create({"product": "tollgate_cv_pro", "currency": "usd", "unit_amount": 100})
-    sell(with_amount(catalog.load("cv"), "pro_monthly", 3500))
+    named = {"product": theirs.id, "currency": "usd", "unit_amount": 9, "transfer_lookup_key": True}
+    taken = stripe.api.v1.prices.create({"lookup_key": "cv_team_monthly", **named})
+    sold = with_amount(catalog.load("cv"), "pro_monthly", 3500)
+    sell(replace(sold, plans=(*sold.plans[:-1], replace(sold.plans[-1], is_retired=True))))
     push(app)
+    assert stripe.api.v1.prices.retrieve(taken.id).active is True
     assert stripe.api.v1.products.retrieve(theirs.id).active is True
     assert stripe.api.v1.prices.retrieve(price.id).active is True
     assert stripe.api.v1.prices.retrieve(special.id).active is True
@@ -247,6 +251,13 @@ def test_a_price_that_is_configured_by_hand_is_neither_made_nor_archived(
     ]
     assert stripe.api.v1.prices.retrieve(own.id).active is True
     assert push(app) == []
+
+
+def test_a_price_of_an_earlier_push_can_be_configured_by_hand(app: Flask, stripe: Stripe, sell: Sell) -> None:
+    old = by_lookup_key(stripe)["cv_credits_5"]
+    sell(catalog.load("cv", overrides={"credits_5": old.id}))
+    assert push(app) == []
+    assert stripe.api.v1.prices.retrieve(old.id).active is True
 
 
 # Trouble on the way --------------------------------------------------------------------------------------------------
@@ -335,6 +346,8 @@ def test_two_pushes_at_once_make_everything_once(app: Flask, stripe: Stripe, sel
     assert failures == []
     assert push(app) == []
     assert len(active_prices(stripe)) == len(catalog.load("cv").prices)
+    assert len(stripe.sandbox.events("price.created")) == len(catalog.load("cv").prices)
+    assert len(stripe.sandbox.events("billing_portal.configuration.created")) == 1
     stripe.expect_violation("resource_already_exists")
 
 
