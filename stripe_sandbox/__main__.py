@@ -15,6 +15,7 @@ from stripe_sandbox import contract, coverage, remote
 from stripe_sandbox.clock import Clock
 from stripe_sandbox.deliveries import Courier
 from stripe_sandbox.sandbox import Sandbox
+from stripe_sandbox.store import OutdatedDatabase
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -145,6 +146,11 @@ def run_server(arguments: argparse.Namespace) -> int:
         if "=" not in pair or not pair.startswith(("http://", "https://")):
             say(f"--webhook takes URL=SECRET, not {pair!r}.", error=True)
             return 2
+    try:
+        open_sandbox(arguments).close()
+    except OutdatedDatabase as problem:
+        say(f"{problem}.", error=True)
+        return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s stripe-sandbox %(levelname)s %(message)s")
     Server(arguments).run()
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import urllib.parse
 from typing import Any
 
 from flask import Flask, Response, current_app, request
@@ -11,6 +12,8 @@ from stripe_sandbox import api, control, engine, pages, routes
 from stripe_sandbox.sandbox import Sandbox
 
 engine.load()
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
 routes.load()
 
 
@@ -18,7 +21,10 @@ def create_app(sandbox: Sandbox | None = None, **settings: Any) -> Flask:
     """Return the WSGI application of a sandbox; without one, of a new sandbox made with `settings`."""
     app = Flask("stripe_sandbox", static_url_path="/assets")
     app.config["MAX_CONTENT_LENGTH"] = 4 * 1024 * 1024
-    app.extensions["sandbox"] = sandbox or Sandbox(**settings)
+    app.extensions["sandbox"] = sandbox = sandbox or Sandbox(**settings)
+    # A page elsewhere that resolves its own name to this machine must not get to read what is here.
+    app.config["TRUSTED_HOSTS"] = [*LOOPBACK, urllib.parse.urlsplit(sandbox.base_url).hostname]
+    app.before_request(refuse_foreign_forms)
     app.add_url_rule(
         "/v1/<path:path>",
         view_func=call_api,
@@ -36,6 +42,16 @@ def create_app(sandbox: Sandbox | None = None, **settings: Any) -> Flask:
     app.register_blueprint(control.blueprint)
     pages.register(app)
     return app
+
+
+def refuse_foreign_forms() -> tuple[str, int] | None:
+    """Refuse a form that another site's page sends: buttons on these pages are pressed here or not at all."""
+    origin = request.headers.get("Origin")
+    if request.method != "POST" or request.path.startswith(("/v1/", "/v2/", "/sandbox/")):
+        return None
+    if origin not in (None, request.host_url.rstrip("/")) or request.headers.get("Sec-Fetch-Site") == "cross-site":
+        return "This form was sent by another site's page. Open the sandbox's own page and try again.", 403
+    return None
 
 
 def current() -> Sandbox:

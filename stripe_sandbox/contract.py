@@ -197,6 +197,30 @@ class Contract:
                 problems.append(f"{path}/{key}: is not in the contract")
         return problems
 
+    def shaped(self, object_name: str, field: str, value: Any) -> Any:
+        """Return a hash that a request gave in part as the resource shows it.
+
+        What the resource does not know is dropped; what may be null and is not given, or was cleared with an empty
+        string, is null.
+        """
+        return self._shape(value, self.properties(object_name)[field])
+
+    def _shape(self, value: Any, schema: Schema) -> Any:
+        schema = self._deref(schema)
+        if "anyOf" in schema:
+            if value == "" and {"type": "null"} in schema["anyOf"]:
+                return None
+            fitting = [branch for branch in schema["anyOf"] if self._suits(value, branch)]
+            return self._shape(value, fitting[0]) if fitting else value
+        if isinstance(value, dict) and "properties" in schema:
+            known = schema["properties"]
+            shape = {name: None for name in known if name not in schema["required"]}
+            given = {name: self._shape(item, known[name]) for name, item in value.items() if name in known}
+            return {**shape, **given}
+        if isinstance(value, list) and schema.get("type") == "array":
+            return [self._shape(item, schema["items"]) for item in value]
+        return value
+
     def _deref(self, schema: Schema) -> Schema:
         while "$ref" in schema:
             schema = self.defs[schema["$ref"]]

@@ -107,7 +107,12 @@ CREATE TABLE IF NOT EXISTS requests (
     seconds REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+VERSION = 1  # To be raised with every change of the tables.
 TABLES = ("objects", "refs", "tasks", "deliveries", "attempts", "idempotency", "requests", "settings")
+
+
+class OutdatedDatabase(Exception):
+    """The file's tables are not those of this version."""
 
 
 class Store:
@@ -121,7 +126,14 @@ class Store:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")  # A commit survives kill -9; a power cut keeps the file whole.
+        self._check_version()
         self._db.executescript(SCHEMA)
+
+    def _check_version(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, VERSION):  # 0 is a file that is new.
+            raise OutdatedDatabase(f"{self.path} was made by another version of the sandbox: empty it with `reset`")
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         with self._lock:

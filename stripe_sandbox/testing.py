@@ -132,6 +132,7 @@ class Sandbox(sandbox.Sandbox):
         answer = browser.post(path, data=form)
         if answer.status_code == 303 and answer.location.endswith("/challenge"):
             answer = browser.post(answer.location, data={"action": challenge})
+        self.run_due()
         if answer.status_code != 303:
             raise CheckoutRefused(_shown_error(answer.get_data(as_text=True)))
         return str(answer.location)
@@ -150,7 +151,7 @@ class HTTPClient(stripe.HTTPClient):
 
     def __init__(self, sandbox: Sandbox) -> None:
         super().__init__()
-        self._app = sandbox.app
+        self._app, self._sandbox = sandbox.app, sandbox
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, *, _usage: Any = None
@@ -160,6 +161,7 @@ class HTTPClient(stripe.HTTPClient):
         answer = self._app.test_client().open(
             target, method=method.upper(), headers=dict(headers or {}), data=body, base_url="http://stripe.test"
         )
+        self._sandbox.run_due()  # What a request makes due at once happens at once, as in a running server.
         if answer.status_code == api.UNREACHABLE:
             raise stripe.APIConnectionError("Unexpected error communicating with Stripe.", should_retry=True)  # type: ignore[no-untyped-call]
         return answer.get_data(as_text=True), answer.status_code, CaseInsensitiveDict(answer.headers)

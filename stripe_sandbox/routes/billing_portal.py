@@ -86,7 +86,7 @@ def _features(world: World, given: Document) -> Document:
             "mode": mode,
             "proration_behavior": cancel.get("proration_behavior", "none"),
         },
-        "subscription_pause": {"enabled": pause.get("enabled", False), "duration": pause.get("duration") or A_MONTH},
+        "subscription_pause": {"enabled": pause.get("enabled", False), "duration": _pause_duration(pause)},
         "subscription_update": {
             "billing_cycle_anchor": change.get("billing_cycle_anchor"),
             "default_allowed_updates": change.get("default_allowed_updates") or [],
@@ -97,6 +97,10 @@ def _features(world: World, given: Document) -> Document:
             "trial_update_behavior": change.get("trial_update_behavior", "end_trial"),
         },
     }
+
+
+def _pause_duration(pause: Document) -> Document:
+    return {"interval_options": [], **pause["duration"]} if pause.get("duration") else A_MONTH
 
 
 def _allowed_product(world: World, wanted: Document) -> Document:

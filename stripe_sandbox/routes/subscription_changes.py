@@ -39,7 +39,7 @@ def update(world: World, params: Document, subscription: str) -> Document:
     merge_metadata(document, params)
     set_fields(document, params, ("description", "collection_method", "days_until_due"))
     set_fields(document, params, ("pending_invoice_item_interval", "application_fee_percent"))
-    routes.set_settings(document, params)
+    routes.set_settings(world, document, params)
     if params.get("default_payment_method"):
         document["default_payment_method"] = (routes.default_method(world, customer, params) or {}).get("id")
     _set_discounts(world, document, customer, params)

@@ -54,8 +54,8 @@ def create(world: World, params: Document) -> Document:
         _prorates_start=params.get("proration_behavior") != "none",
     )
     set_billing_mode(subscription, params.get("billing_mode"))
-    set_settings(subscription, params)
-    set_fields(subscription, params, ("pending_invoice_item_interval", "application_fee_percent"))
+    set_settings(world, subscription, params)
+    set_fields(subscription, params, ("application_fee_percent",))
     set_cancellation(world, subscription, params)
     amount = sum(pricing.amount(e["price"], e.get("quantity") or 1) for e in wanted if not _metered(e["price"]))
     made = discounts.from_params(
@@ -176,14 +176,18 @@ def default_method(world: World, customer: Document, params: Document) -> Docume
     return method
 
 
-def set_settings(subscription: Document, params: Document) -> None:
+def set_settings(world: World, subscription: Document, params: Document) -> None:
     """Merge the settings hashes that a request gives in part."""
     for name in ("payment_settings", "invoice_settings", "trial_settings", "automatic_tax"):
         given = params.get(name)
         if isinstance(given, dict):
             known = subscription[name]
             for key, value in given.items():
-                known[key] = {**known[key], **value} if isinstance(known.get(key), dict) and value else (value or None)
+                known[key] = {**known[key], **value} if isinstance(known.get(key), dict) and value else value
+            subscription[name] = world.sandbox.contract.shaped("subscription", name, known)
+    if params.get("pending_invoice_item_interval"):
+        given = {"interval_count": 1, **params["pending_invoice_item_interval"]}
+        subscription["pending_invoice_item_interval"] = given
     if params.get("automatic_tax", {}).get("enabled"):
         subscription["automatic_tax"]["liability"] = {"account": None, "type": "self"}
 

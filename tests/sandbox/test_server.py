@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -215,3 +216,13 @@ def test_a_command_without_a_server_says_so(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "no sandbox answers" in done.stderr
+
+
+def test_a_database_of_another_version_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "old.sqlite3") as old:
+        old.execute("PRAGMA user_version = 99")
+    old.close()
+    command = [sys.executable, "-m", "stripe_sandbox", "serve", "--database", str(tmp_path / "old.sqlite3")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "empty it with `reset`" in done.stderr

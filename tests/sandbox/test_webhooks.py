@@ -222,3 +222,12 @@ def test_a_page_cannot_be_steered_without_a_key(sandbox):
     assert browser.post("/sandbox/advance", json={"seconds": "soon"}, headers=key).status_code == 400
     state = json.loads(browser.get("/sandbox/state", headers=key).data)
     assert state["pending_deliveries"] == 0
+
+
+def test_forms_and_names_of_other_sites_are_refused(sandbox, client, goods):
+    path = "/checkout/c/pay/" + shop.checkout(client, goods).id
+    browser = sandbox.browser()
+    assert browser.post(path, data={"action": "pay"}, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert browser.post(path, data={"action": "pay"}, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert browser.get(path, headers={"Host": "evil.example"}).status_code == 400
+    assert browser.get(path).status_code == 200
