@@ -45,6 +45,11 @@ def broken(app: Flask) -> Iterator[Flask]:
     def api_fails(status: int) -> str:
         abort(status)
 
+    @made.get("/stops/<int:status>")
+    @gates.public
+    def stops(status: int) -> str:
+        abort(status, "the words of the view")
+
     @made.get("/explodes")
     @gates.public
     def explodes() -> str:
@@ -107,6 +112,13 @@ def test_a_failure_leaks_nothing(broken: Flask, path: str, headers: dict[str, st
         assert leak not in said
 
 
+@pytest.mark.parametrize(("status", "is_shown"), [(400, True), (403, True), (409, True), (500, False), (503, False)])
+def test_a_views_own_words_are_shown_unless_the_fault_is_ours(broken: Flask, status: int, is_shown: bool) -> None:
+    for headers in ({}, AS_PROGRAM):
+        answer = broken.test_client().get(f"/stops/{status}", headers=headers)
+        assert ("the words of the view" in answer.get_data(as_text=True)) is is_shown
+
+
 def test_a_database_that_is_away_is_503_also_for_somebody_signed_in(app: Flask, broken: Flask) -> None:
     person = sign_up(app)
     cookie = person.client.get_cookie("session")
@@ -119,7 +131,9 @@ def test_a_database_that_is_away_is_503_also_for_somebody_signed_in(app: Flask, 
     answer = client.get("/cv")
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
-    assert "<h1>We are away for a moment</h1>" in answer.get_data(as_text=True)
+    page = answer.get_data(as_text=True)
+    assert "<h1>We are away for a moment</h1>" in page
+    assert 'rel="stylesheet"' in page, "the page needs no database, so it is the site's own"
 
 
 def _refuse(*_: object) -> None:
@@ -181,7 +195,9 @@ def test_a_form_of_somebody_logged_out_is_a_page_that_keeps_what_was_typed(clien
 def test_another_sites_page_is_never_the_way_back(client: FlaskClient) -> None:
     headers = {"Referer": "http://evil.example/cv"}
     answer = client.post("/cv", data={"csrf_token": csrf_token(client)}, headers=headers)
-    assert 'href="/login"' in answer.get_data(as_text=True)
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 401
+    assert "next=" not in page
 
 
 def test_a_program_learns_where_to_solve_it_and_is_not_redirected(app: Flask) -> None:
