@@ -120,6 +120,8 @@ class World:
         document["_deleted"] = True
         self.store.delete(document["id"])
         self._originals.pop(document["id"], None)
+        if document["object"] == "customer":  # Of all objects only customers are still shown, as deleted.
+            self.store.set_setting(f"deleted:{document['id']}", True)
         return {"id": document["id"], "object": document["object"], "deleted": True}
 
     def emit(self, type: str, document: Document, previous: dict[str, Any] | None = None) -> Document:  # noqa: A002

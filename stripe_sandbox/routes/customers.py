@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stripe_sandbox import errors
-from stripe_sandbox.engine import customers, discounts, methods, subscriptions
+from stripe_sandbox.engine import customers, discounts, methods, subscriptions, test_clocks
 from stripe_sandbox.pagination import page
 from stripe_sandbox.routes import route
 from stripe_sandbox.routes.fields import check_metadata, merge_metadata, set_fields
@@ -30,6 +30,7 @@ def create(world: World, params: Document) -> Document:
     _check_email(params)
     if params.get("test_clock"):
         clock = world.get("test_helpers.test_clock", params["test_clock"], param="test_clock")
+        test_clocks.ensure_room(world, clock)
         world.now = clock["frozen_time"]
     given = {name: value for name, value in params.items() if value != ""}
     given["metadata"] = check_metadata(given.get("metadata"))
@@ -104,7 +105,6 @@ def delete(world: World, params: Document, customer: str) -> Document:
             subscriptions.end(world, subscription)
     for method in list(world.select("payment_method", {"customer": customer})):
         methods.detach(world, method)
-    world.store.set_setting(f"deleted:{customer}", True)
     return world.delete(document, "customer.deleted")
 
 

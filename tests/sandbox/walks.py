@@ -663,3 +663,141 @@ def meters(sandbox: Sandbox, client: stripe.StripeClient) -> None:
     assert api.list({"status": "active"}).data[0].id == made.id
     assert api.deactivate(made.id).status == "inactive"
     assert api.reactivate(made.id).status == "active"
+
+
+@walk
+def schedules(sandbox: Sandbox, client: stripe.StripeClient) -> None:
+    goods = shop.open_shop(client)
+    api = client.v1.subscription_schedules
+    cheaper = client.v1.prices.create(
+        {"product": goods.product, "currency": "usd", "unit_amount": 900, "recurring": {"interval": "month"}}
+    )
+    subscription = shop.subscribe(client, goods)
+    made = api.create({"from_subscription": subscription.id})
+    phase = made.phases[0]
+    changed = api.update(
+        made.id,
+        {
+            "end_behavior": "release",
+            "metadata": {"why": "downgrade"},
+            "phases": [
+                {
+                    "items": [{"price": goods.plan, "quantity": 1}],
+                    "start_date": phase.start_date,
+                    "end_date": phase.end_date,
+                },
+                {
+                    "items": [{"price": cheaper.id, "quantity": 1}],
+                    "duration": {"interval": "month", "interval_count": 1},
+                    "proration_behavior": "none",
+                },
+            ],
+        },
+    )
+    assert len(changed.phases) == 2
+    assert api.retrieve(made.id, {"expand": ["subscription"]}).subscription.schedule == made.id
+    sandbox.advance(days=32)
+    assert client.v1.subscriptions.retrieve(subscription.id).items.data[0].price.id == cheaper.id
+    assert api.release(made.id).status == "released"
+    later = api.create(
+        {
+            "customer": goods.customer,
+            "start_date": int(sandbox.clock.now()) + 86400,
+            "end_behavior": "cancel",
+            "phases": [
+                {
+                    "items": [{"price": goods.plan, "quantity": 1}],
+                    "duration": {"interval": "month", "interval_count": 2},
+                }
+            ],
+        }
+    )
+    assert later.status == "not_started"
+    assert api.cancel(later.id).status == "canceled"
+    assert {one.id for one in api.list({"customer": goods.customer}).data} == {made.id, later.id}
+
+
+@walk
+def disputes(sandbox: Sandbox, client: stripe.StripeClient) -> None:
+    api = client.v1.disputes
+    charge = str(charged(client, "pm_card_createDispute").latest_charge)
+    made = api.list({"charge": charge}).data[0]
+    api.update(made.id, {"evidence": {"uncategorized_text": "Proof"}, "submit": False, "metadata": {"case": "1"}})
+    assert api.retrieve(made.id, {"expand": ["charge", "payment_intent"]}).charge.disputed is True
+    assert api.close(made.id).status == "lost"
+    winning = str(charged(client, "pm_card_createDispute").latest_charge)
+    other = api.list({"charge": winning}).data[0]
+    api.update(other.id, {"evidence": {"uncategorized_text": "winning_evidence"}, "submit": True})
+    sandbox.advance(days=90)
+    assert api.retrieve(other.id).status == "won"
+
+
+@walk
+def credit_notes(sandbox: Sandbox, client: stripe.StripeClient) -> None:
+    goods = shop.open_shop(client)
+    api = client.v1.credit_notes
+    subscription = shop.subscribe(client, goods, expand=["latest_invoice"])
+    invoice = subscription.latest_invoice
+    line = invoice.lines.data[0]
+    wanted: Any = {
+        "invoice": invoice.id,
+        "lines": [{"type": "invoice_line_item", "invoice_line_item": line.id, "quantity": 1, "amount": 500}],
+        "refund_amount": 500,
+    }
+    wanted["lines"][0].pop("quantity")
+    preview = api.preview(wanted)
+    assert preview.total == 500
+    assert api.preview_lines.list(wanted).data[0].amount == 500
+    made = api.create({**wanted, "reason": "product_unsatisfactory", "memo": "Sorry", "metadata": {"a": "b"}})
+    api.update(made.id, {"memo": "Very sorry"})
+    assert api.retrieve(made.id, {"expand": ["invoice", "customer"]}).invoice.id == invoice.id
+    assert api.line_items.list(made.id).data[0].amount == 500
+    assert api.list({"invoice": invoice.id}).data[0].id == made.id
+    client.v1.invoice_items.create({"customer": goods.customer, "amount": 2000, "currency": "usd"})
+    bill = client.v1.invoices.create({"customer": goods.customer, "pending_invoice_items_behavior": "include"})
+    client.v1.invoices.finalize_invoice(bill.id)
+    note = api.create({"invoice": bill.id, "amount": 700})
+    assert client.v1.invoices.retrieve(bill.id).amount_remaining == 1300
+    assert api.void_credit_note(note.id).status == "void"
+
+
+@walk
+def test_clocks(sandbox: Sandbox, client: stripe.StripeClient) -> None:
+    api = client.v1.test_helpers.test_clocks
+    start = int(sandbox.clock.now())
+    clock = api.create({"frozen_time": start, "name": "A year"})
+    customer = client.v1.customers.create({"test_clock": clock.id, "payment_method": "pm_card_visa"})
+    goods = shop.open_shop(client)
+    goods.customer = customer.id
+    subscription = shop.subscribe(client, goods)
+    assert api.advance(clock.id, {"frozen_time": start + 40 * 86400}).status in ("advancing", "ready")
+    assert api.retrieve(clock.id).status == "ready"
+    assert len(client.v1.invoices.list({"subscription": subscription.id}).data) == 2
+    assert api.list().data[0].id == clock.id
+    assert api.delete(clock.id).deleted is True
+    assert client.v1.customers.retrieve(customer.id).deleted is True
+
+
+@walk
+def usage(sandbox: Sandbox, client: stripe.StripeClient) -> None:
+    goods = shop.open_shop(client)
+    meter = client.v1.billing.meters.create(
+        {"display_name": "Words", "event_name": "words", "default_aggregation": {"formula": "sum"}}
+    )
+    now = int(sandbox.clock.now()) // 60 * 60
+    for number, count in enumerate((3, 4)):
+        client.v1.billing.meter_events.create(
+            {
+                "event_name": "words",
+                "payload": {"stripe_customer_id": goods.customer, "value": str(count)},
+                "identifier": f"use-{number}",
+                "timestamp": now - 3600,
+            }
+        )
+    client.v1.billing.meter_event_adjustments.create(
+        {"event_name": "words", "type": "cancel", "cancel": {"identifier": "use-1"}}
+    )
+    summary = client.v1.billing.meters.event_summaries.list(
+        meter.id, {"customer": goods.customer, "start_time": now - 7200, "end_time": now}
+    )
+    assert [one.aggregated_value for one in summary.data] == [3]
