@@ -70,7 +70,7 @@ def answer(error: Exception) -> Response:
         return _retryable(problems.response(row.status, row.title, kind=row.kind, detail=text, facts=facts))
     url = _action_url(row.action)
     if row.sends_on and url is not None and request.method in {"GET", "HEAD"}:
-        flash(f"{row.title}." if row.status == 401 else f"{row.title}. {text}", "warning")
+        flash(f"{row.title}." if row.status == 401 else text, "warning")
         return redirect(url, 303)
     return _retryable(_page(row.status, row.title, text, action=row.action))
 
