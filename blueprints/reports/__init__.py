@@ -76,6 +76,7 @@ def create() -> AnyResponse:
     """Check the CV, charge for it and keep the report, all or nothing; sent twice it leads to the same report."""
     form = CvForm()
     cv, advert = form.text.data or "", form.advert.data or ""
+    text.read_advert(advert)
     answers.ensure_price(credits_for(text.read(cv).pages), shown=form.shown_credits.data)
     findings = report.check(cv, advert)
     kept = keep(findings, fingerprint(cv, advert), idempotency.key())

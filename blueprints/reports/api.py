@@ -39,6 +39,7 @@ def price() -> Response:
 def create() -> tuple[Response, int, dict[str, str]]:
     """Check a CV, charge for it and keep the report; `max_credits` refuses to pay more than that."""
     cv, advert, max_credits = _body()
+    text.read_advert(advert)
     credits = reports.credits_for(text.read(cv).pages)
     if max_credits is not None and credits > max_credits:
         raise answers.PriceChanged(credits, max_credits)
