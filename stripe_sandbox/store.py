@@ -54,7 +54,7 @@ INDEXES: dict[str, dict[str, str]] = {
         "pending": "_pending",
     },
     "billing.meter": {"event_name": "event_name", "status": "status"},
-    "meter_event": {"event_name": "event_name", "identifier": "identifier", "customer": "_customer"},
+    "billing.meter_event": {"event_name": "event_name", "identifier": "identifier", "customer": "_customer"},
     "payment_intent": {"customer": "customer"},
     "payment_method": {"customer": "customer", "type": "type"},
     "price": {"product": "product", "lookup_key": "lookup_key", "active": "active", "type": "type"},

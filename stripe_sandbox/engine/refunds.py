@@ -80,9 +80,9 @@ def create(
     world.emit("charge.refunded", charge)
     world.emit("refund.created", refund)
     if status == "pending":
-        world.schedule("refund.succeed", refund, world.now + SETTLES_AFTER_SECONDS, clock=_clock_of(world, charge))
+        world.schedule("refund.succeed", refund, world.now + SETTLES_AFTER_SECONDS, clock=clock_of(world, charge))
     if behaviour == "refund_fail":
-        world.schedule("refund.fail", refund, world.now + SETTLES_AFTER_SECONDS, clock=_clock_of(world, charge))
+        world.schedule("refund.fail", refund, world.now + SETTLES_AFTER_SECONDS, clock=clock_of(world, charge))
     return refund
 
 
@@ -93,7 +93,7 @@ def _is_disputed(world: World, charge: Document) -> bool:
     )
 
 
-def _clock_of(world: World, charge: Document) -> str:
+def clock_of(world: World, charge: Document) -> str:
     customer = world.find("customer", charge["customer"])
     return str((customer or {}).get("test_clock") or "")
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from stripe_sandbox import errors, ids, objects
 from stripe_sandbox.engine import drafting, pricing, subscriptions, wording
+from stripe_sandbox.objects import rendering
 
 if TYPE_CHECKING:
     from stripe_sandbox.world import World
 
 Document = dict[str, Any]
+OLDEST_SECONDS, NEWEST_SECONDS = 35 * 86400, 300
+CANCEL_SECONDS = 86400
 
 
 def total(world: World, meter: Document, customer_id: str, start: int, end: int) -> Decimal:
@@ -53,3 +57,82 @@ def line_for(world: World, subscription: Document, item: Document, period: tuple
         quantity_decimal=format(used.normalize(), "f"),
         metadata=dict(subscription["metadata"]),
     )
+
+
+def record(world: World, given: Document) -> Document:
+    """Keep a meter event; raises when no active meter counts it, its value is no number, or it is known already."""
+    meter = world.first("billing.meter", {"event_name": given["event_name"], "status": "active"})
+    if meter is None:
+        raise errors.StripeError(
+            f"No active meter found for event name {given['event_name']}.", status=404, code="no_meter"
+        )
+    payload = given["payload"]
+    customer = payload.get(meter["customer_mapping"]["event_payload_key"])
+    if not customer:
+        key = meter["customer_mapping"]["event_payload_key"]
+        raise errors.invalid(f"The payload must have the customer under the key {key}.", "payload")
+    world.follow_clock_of(world.get("customer", customer, param="payload"))
+    at = given.get("timestamp") or world.now
+    if at < world.now - OLDEST_SECONDS or at > world.now + NEWEST_SECONDS:
+        raise errors.invalid(
+            "The timestamp must be within the past 35 calendar days or up to 5 minutes in the future.", "timestamp"
+        )
+    identifier = given.get("identifier") or ids.token(32)
+    if world.first("billing.meter_event", {"identifier": identifier}) is not None:
+        raise errors.invalid(
+            f"An event already exists with identifier {identifier}.", "identifier", code="duplicate_meter_event"
+        )
+    return world.add(
+        objects.new(
+            world,
+            "billing.meter_event",
+            event_name=meter["event_name"],
+            identifier=identifier,
+            payload=payload,
+            timestamp=at,
+            _customer=customer,
+            _value=_value_of(meter, payload),
+        )
+    )
+
+
+def _value_of(meter: Document, payload: Document) -> str:
+    if meter["default_aggregation"]["formula"] == "count":
+        return "1"
+    key = meter["value_settings"]["event_payload_key"]
+    try:
+        value = Decimal(payload.get(key, ""))
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise errors.invalid(f"The payload must have a number under the key {key}.", "payload")
+    return str(payload[key])
+
+
+def cancel_event(world: World, event_name: str, identifier: str) -> Document:
+    """Take a meter event back within 24 hours, and return the adjustment that says so."""
+    event = world.first("billing.meter_event", {"identifier": identifier, "event_name": event_name})
+    if event is None:
+        raise errors.no_such("billing.meter_event", identifier, param="cancel[identifier]")
+    world.follow_clock_of(world.find("customer", event["_customer"]))
+    if event["created"] < world.now - CANCEL_SECONDS:
+        raise errors.invalid("A meter event can only be cancelled within 24 hours.", "cancel[identifier]")
+    event["_canceled"] = True
+    world.save(event)
+    return world.add(
+        objects.new(
+            world,
+            "billing.meter_event_adjustment",
+            cancel={"identifier": identifier},
+            event_name=event_name,
+            status="complete",
+            type="cancel",
+        )
+    )
+
+
+@rendering.embeds("billing.meter_event")
+@rendering.embeds("billing.meter_event_adjustment")
+def _hide_id(world: World, shown: Document, stored: Document) -> None:
+    """Meter events and their adjustments have no id at Stripe."""
+    shown.pop("id", None)
