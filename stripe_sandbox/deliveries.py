@@ -113,7 +113,7 @@ def _prepare(world: World, delivery_id: str) -> tuple[str, dict[str, str], bytes
         return None
     shown = rendering.public(event)
     shown["pending_webhooks"] = pending_count(world, event["id"])
-    body = json.dumps(shown, indent=2).encode()
+    body = json.dumps(shown).encode()
     headers = {
         "Content-Type": "application/json; charset=utf-8",
         "Accept": "*/*; q=0.5, application/xml",
