@@ -199,10 +199,10 @@ class Store:
         row = self.row("SELECT body FROM objects WHERE id = ?", object_id)
         return None if row is None else str(row["body"])
 
-    def save(self, document: Document) -> None:
-        """Insert or replace a document and the references that lists filter by."""
+    def save(self, document: Document, body: str | None = None) -> None:
+        """Insert or replace a document (`body` is its JSON, if known) and the references that lists filter by."""
         kind, object_id = document["object"], document["id"]
-        body = json.dumps(document, separators=(",", ":"))
+        body = body or json.dumps(document, separators=(",", ":"))
         with self._lock:
             row = self._db.execute("SELECT seq FROM objects WHERE id = ?", (object_id,)).fetchone()
             if row is None:

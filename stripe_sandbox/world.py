@@ -109,7 +109,7 @@ class World:
         text = json.dumps(document, separators=(",", ":"))
         if self._originals.get(document["id"]) == text:
             return False
-        self.store.save(document)
+        self.store.save(document, text)
         self._originals[document["id"]] = text
         return True
 
