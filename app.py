@@ -14,8 +14,8 @@ import clock
 import commands
 import database
 import web
-from billing import allowances, catalog, gateway
 from accounts import people
+from billing import allowances, catalog, gateway
 from config import Config
 from extensions import csrf, db, limiter, migrate
 
@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent
 def create_app(config: Config | None = None, *, stripe_http_client: Any = None) -> Flask:
     """Return the application; without a config the environment and `.env` are read.
 
-    `stripe_http_client` is handed to Stripe's SDK in place of the network. Raises ConfigError when a setting is missing,
-    malformed or unsafe, and CatalogError when the catalogue is.
+    `stripe_http_client` is handed to Stripe's SDK in place of the network. Raises ConfigError when a setting is
+    missing, malformed or unsafe, and CatalogError when the catalogue is.
     """
     if config is None:
         load_dotenv(ROOT / ".env")

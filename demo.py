@@ -52,8 +52,6 @@ def _make(person: Person) -> None:
 
 
 def _insert(session: Session, person: Person, password_hash: str) -> None:
-    user = people.create_user(
-        session, email=person.email, password_hash=password_hash, confirmed_at=clock.now()
-    )
+    user = people.create_user(session, email=person.email, password_hash=password_hash, confirmed_at=clock.now())
     if person.is_admin:
         user.roles.append(Role(name="admin", description="May use the back office"))

@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> int:
 
 def _line(row: dict[str, object]) -> str:
     ratio = f"{row['ratio']:.2f}" if row.get("ratio") is not None else ""
-    return f"{row['name']:46} {_figure(row['ours']):>12} {_figure(row.get('bare')):>12} {ratio:>7}  {row['unit']}. {row['note']}"
+    figures = f"{_figure(row['ours']):>12} {_figure(row.get('bare')):>12} {ratio:>7}"
+    return f"{row['name']:46} {figures}  {row['unit']}. {row['note']}"
 
 
 def _figure(value: object) -> str:

@@ -11,7 +11,7 @@ from bench import servers
 GOAL_BYTES = 60_000
 
 
-def run(*, quick: bool) -> list[dict[str, Any]]:  # noqa: ARG001 - there is nothing to shorten
+def run(*, quick: bool) -> list[dict[str, Any]]:
     """Count the bytes of the front page and of the pricing page, all told."""
     with tempfile.TemporaryDirectory() as folder:
         client = servers.migrated_app(f"sqlite:///{folder}/bench.db").test_client()

@@ -18,7 +18,6 @@ from flask import Flask
 
 from app import create_app
 from config import Config
-from extensions import db
 from tests.databases import PostgresqlDatabase, find_postgresql
 
 ROOT = Path(__file__).resolve().parents[1]

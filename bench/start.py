@@ -1,4 +1,4 @@
-"""What a process costs: the time to import and build the app, and the memory of a worker, beside its libraries alone."""
+"""What a process costs: the time to build the app and the memory of a worker, beside its libraries alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Any
 
 from bench import servers
 
-LIBRARIES = "import flask, flask_login, flask_migrate, flask_security, flask_sqlalchemy, flask_wtf, flask_limiter, stripe, structlog"
+LIBRARIES = (
+    "import flask, flask_login, flask_migrate, flask_security, flask_sqlalchemy, flask_wtf, flask_limiter, "
+    "stripe, structlog"
+)
 APP = "import app; app.create_app()"
 # What the process holds at the end; ru_maxrss would begin with the parent's.
 MEASURE = (

@@ -39,7 +39,11 @@ def due_accounts(session: Session, limit: int = 100) -> list[int]:
     """List accounts whose latest plan credits have run out, so that a month may be due."""
     latest = func.max(PlanGrant.ends_at)
     query = (
-        select(PlanGrant.account_id).group_by(PlanGrant.account_id).having(latest <= clock.now()).order_by(latest).limit(limit)
+        select(PlanGrant.account_id)
+        .group_by(PlanGrant.account_id)
+        .having(latest <= clock.now())
+        .order_by(latest)
+        .limit(limit)
     )
     return list(session.scalars(query))
 

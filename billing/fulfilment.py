@@ -198,7 +198,9 @@ def _record_invoice_payment(
 def _record(session: Session, payment: Payment) -> None:
     """Store a payment once, and look at its charge afterwards: a refund may have come before the payment's event."""
     values = {c.key: getattr(payment, c.key) for c in Payment.__table__.columns if getattr(payment, c.key) is not None}
-    insert = database.insert(session, Payment).values(values).on_conflict_do_nothing(index_elements=["stripe_charge_id"])
+    insert = (
+        database.insert(session, Payment).values(values).on_conflict_do_nothing(index_elements=["stripe_charge_id"])
+    )
     is_new = session.execute(insert.returning(Payment.id)).scalar_one_or_none() is not None
     if is_new:
         sync_queue.mark_dirty(session, "charge", payment.stripe_charge_id)

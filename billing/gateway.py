@@ -135,7 +135,7 @@ def retrieve_checkout_session(session_id: str, *, quick: bool = False) -> Json:
 
 
 def find_checkout_session(payment_intent_id: str) -> Json | None:
-    """Find the Checkout session that a payment belongs to, with its line items and its payment; None if there is none."""
+    """Find the Checkout session that a payment belongs to, with its line items and its payment, or None."""
     params = {"payment_intent": payment_intent_id, "expand": ["data.line_items", "data.payment_intent"], "limit": 1}
     found = call(lambda c: c.v1.checkout.sessions.list(cast(Any, params)))["data"]
     return found[0] if found else None
@@ -258,7 +258,9 @@ def _translate(error: stripe.StripeError) -> errors.StripeError:
         return errors.CardDeclined(str(error), user_message=error.user_message or "", **facts)
     if code == "resource_missing":
         return errors.StripeObjectMissing(str(error), **facts)
-    is_passing = isinstance(error, (stripe.APIConnectionError, stripe.RateLimitError)) or (error.http_status or 0) >= 500
+    is_passing = (
+        isinstance(error, (stripe.APIConnectionError, stripe.RateLimitError)) or (error.http_status or 0) >= 500
+    )
     if is_passing or error.http_status in {409, 429}:
         return errors.StripeUnavailable(str(error), **facts)
     return errors.StripeRefused(str(error), **facts)

@@ -55,9 +55,7 @@ def sign_up(app: Flask, email: str = "ann@example.com", *, verified: bool = True
 
 
 def _make(session: Session, email: str, verified: bool) -> tuple[int, int, str]:
-    user = people.create_user(
-        session, email=email, password_hash=None, confirmed_at=clock.now() if verified else None
-    )
+    user = people.create_user(session, email=email, password_hash=None, confirmed_at=clock.now() if verified else None)
     token = sessions.start(session, user.id, is_remembered=False)
     return user.id, people.personal_account(session, user.id).id, token
 
@@ -74,4 +72,6 @@ def csrf_token(client: FlaskClient) -> str:
 
 def post(client: FlaskClient, path: str, **fields: str):  # type: ignore[no-untyped-def]
     """Submit a form as a browser does: with its CSRF token."""
-    return client.post(path, data={"csrf_token": csrf_token(client), **fields}, headers={"Sec-Fetch-Site": "same-origin"})
+    return client.post(
+        path, data={"csrf_token": csrf_token(client), **fields}, headers={"Sec-Fetch-Site": "same-origin"}
+    )

@@ -27,7 +27,9 @@ def end_state(ann: Person) -> dict[str, object]:
     with ann.app.app_context():
         subscription = access.subscription_of(db.session(), ann.account_id)
         assert subscription is not None
-        count = {m.__name__: db.session.scalar(select(func.count()).select_from(m)) for m in (Payment, PlanGrant, Bucket)}
+        count = {
+            m.__name__: db.session.scalar(select(func.count()).select_from(m)) for m in (Payment, PlanGrant, Bucket)
+        }
         return {
             "plan": access.plan_of(db.session(), ann.account_id).key,
             "status": subscription.stripe_status,
