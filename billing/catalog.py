@@ -81,11 +81,12 @@ class Price:
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that a plan opens."""
+    """Something that a plan opens; a planned one is shown as such, and no view asks for it yet."""
 
     key: str
     name: str
     description: str = ""
+    is_planned: bool = False
 
 
 @dataclass(frozen=True)
@@ -290,8 +291,13 @@ def _catalog(table: catalog_file.Table, default_name: str) -> Catalog:
 
 
 def _feature(key: str, table: catalog_file.Table) -> Feature:
-    table.expect("name", "description")
-    return Feature(key=key, name=table.required_text("name"), description=table.text("description", ""))
+    table.expect("name", "description", "planned")
+    return Feature(
+        key=key,
+        name=table.required_text("name"),
+        description=table.text("description", ""),
+        is_planned=table.flag("planned"),
+    )
 
 
 def _meter(key: str, table: catalog_file.Table) -> Meter:

@@ -91,7 +91,10 @@ def plan_lines(current: Catalog, plan: Plan) -> list[tuple[str, str]]:
     lines = [(f"{filters.credits(plan.credits)} each month", "")] if plan.credits else []
     lines += [_limit_line(current, plan, name) for name, allowed in plan.limits.items() if allowed]
     return lines + [
-        (f.name, f.description if plan.is_retired or plan == _first_with(current, f.key) else "")
+        (
+            f"{f.name} (planned)" if f.is_planned else f.name,
+            f.description if plan.is_retired or plan == _first_with(current, f.key) else "",
+        )
         for f in current.features
         if f.key in plan.features
     ]

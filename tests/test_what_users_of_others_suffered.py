@@ -9,13 +9,15 @@ webhooks: tests/billing/test_webhook_endpoint.py. Links made from the Host heade
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
 import database
-from billing import access, fulfilment, sync
+from billing import access, catalog, fulfilment, sync
 from extensions import Base, db
 from tests.persons import Person, post, sign_up
 from tests.worlds import Clock, Stripe
@@ -153,3 +155,11 @@ def test_an_invoice_of_any_shape_grants_what_it_pays_for(
         database.write(fulfil)
         database.write(fulfil)
     assert ann.balance_of("plan") == 3 + granted
+
+
+@pytest.mark.parametrize("preset", sorted(catalog.PRESETS))
+def test_what_is_advertised_is_there_or_says_that_it_is_planned(preset: str) -> None:
+    code = "".join(path.read_text() for path in [*Path("blueprints").rglob("*.py"), *Path("templates").rglob("*.html")])
+    for feature in catalog.load(preset).features:
+        is_asked_for = f'feature="{feature.key}"' in code or f'may("{feature.key}")' in code
+        assert feature.is_planned or is_asked_for, f"{preset} sells {feature.key}, which opens nothing"
