@@ -13,6 +13,7 @@ from ledger import journal
 from ledger.errors import LedgerCorrupt
 from ledger.journal import Move, Note
 from ledger.models import Book, CreditKind, TransactionKind, buckets
+from ledger.prepared import Prepared
 from ledger.wallets import LockedWallet
 
 # Gifts go before what was paid for; what expires first goes before all (see spend_order).
@@ -45,7 +46,7 @@ _FIND = select(buckets).where(buckets.c.account_id == bindparam("account_id"), b
 spend_order = (buckets.c.expires_at.is_(None), buckets.c.expires_at, buckets.c.priority, buckets.c.id)
 _is_open = (buckets.c.account_id == bindparam("wallet_id"), buckets.c.is_open)
 _FIRST = select(buckets.c.id).where(*_is_open).order_by(*spend_order).limit(1).scalar_subquery()
-_DRAW_FIRST = (
+_DRAW_FIRST = Prepared(
     update(buckets)
     .where(buckets.c.id == _FIRST, buckets.c.remaining >= bindparam("amount"))
     .values(remaining=buckets.c.remaining - bindparam("amount"))
@@ -123,7 +124,7 @@ def draw(wallet: LockedWallet, credits: int) -> list[Line]:
     The caller has made sure that the balance covers them and that nothing in it has expired.
     """
     chosen = {"wallet_id": wallet.account_id, "amount": credits}
-    bucket_id = wallet.connection.execute(_DRAW_FIRST, chosen).scalar_one_or_none()
+    bucket_id = _DRAW_FIRST.execute(wallet.connection, chosen).scalar_one_or_none()
     if bucket_id is not None:
         return [Line(bucket_id, credits)]
     return _draw_from_several(wallet, credits)

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.errors import IdempotencyConflict, LedgerCorrupt
-from ledger.models import MAX_KEY_LENGTH, Book, TransactionKind, transactions, wallets
+from ledger.models import MAX_KEY_LENGTH, Book, TransactionKind, entries, transactions, wallets
+from ledger.prepared import Prepared
 from ledger.wallets import LockedWallet
 
 MAX_CREDITS = 10**12
@@ -47,10 +48,13 @@ class Recorded:
     balance_after: int
 
 
-_RECORD = {
-    "sqlite": sqlite.insert(transactions).on_conflict_do_nothing().returning(transactions.c.id),
-    "postgresql": postgresql.insert(transactions).on_conflict_do_nothing().returning(transactions.c.id),
-}
+_RECORD = Prepared(
+    {
+        "sqlite": sqlite.insert(transactions).on_conflict_do_nothing().returning(transactions.c.id),
+        "postgresql": postgresql.insert(transactions).on_conflict_do_nothing().returning(transactions.c.id),
+    },
+    columns=[column.name for column in transactions.c if column.name != "id"],
+)
 _FIND = select(
     transactions.c.id,
     transactions.c.request_hash,
@@ -62,13 +66,21 @@ _FIND = select(
     transactions.c.account_id == bindparam("account_id"),
     transactions.c.idempotency_key == bindparam("idempotency_key"),
 )
-# Text, because SQLAlchemy would put a statement with several rows together anew each time.
-_PAIR = text(
-    "INSERT INTO ledger_entries (transaction_id, line, book, bucket_id, amount) VALUES "
-    "(:transaction_id, :origin_line, :origin_book, :bucket_id, :origin_amount), "
-    "(:transaction_id, :target_line, :target_book, :bucket_id, :target_amount)"
+_PAIR = Prepared(
+    insert(entries).values(
+        [
+            {
+                "transaction_id": bindparam("transaction_id"),
+                "line": bindparam(f"{side}_line"),
+                "book": bindparam(f"{side}_book"),
+                "bucket_id": bindparam("bucket_id"),
+                "amount": bindparam(f"{side}_amount"),
+            }
+            for side in ("origin", "target")
+        ]
+    )
 )
-_CHANGE_WALLET = (
+_CHANGE_WALLET = Prepared(
     update(wallets)
     .where(
         wallets.c.account_id == bindparam("wallet_id"),
@@ -131,8 +143,8 @@ def record(
 
     `credits` and `debt` are the signed changes that the moves posted to it will make.
     """
-    transaction_id: int | None = wallet.connection.execute(
-        _RECORD[wallet.connection.dialect.name],
+    transaction_id: int | None = _RECORD.execute(
+        wallet.connection,
         {
             "account_id": wallet.account_id,
             "kind": kind,
@@ -158,8 +170,8 @@ def post(wallet: LockedWallet, transaction_id: int, moves: Iterable[Move]) -> No
         available += _effect(move, Book.AVAILABLE)
         set_aside += _effect(move, Book.HELD)
         debt -= _effect(move, Book.DEBT)
-        wallet.connection.execute(
-            _PAIR,
+        _PAIR.execute(
+            wallet.connection,
             {
                 "transaction_id": transaction_id,
                 "bucket_id": move.bucket_id,
@@ -171,8 +183,8 @@ def post(wallet: LockedWallet, transaction_id: int, moves: Iterable[Move]) -> No
                 "target_amount": move.credits,
             },
         )
-    changed = wallet.connection.execute(
-        _CHANGE_WALLET,
+    changed = _CHANGE_WALLET.execute(
+        wallet.connection,
         {
             "wallet_id": wallet.account_id,
             "available": available,
