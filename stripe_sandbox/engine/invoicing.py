@@ -44,6 +44,7 @@ def finalize(world: World, invoice: Document) -> Document:
     invoice.update(
         automatically_finalizes_at=None,
         effective_at=world.now,
+        webhooks_delivered_at=world.now,
         ending_balance=customer["balance"],
         hosted_invoice_url=address,
         invoice_pdf=f"{address}/pdf",
