@@ -50,6 +50,7 @@ class Config:
     trusted_proxy_count: int
     web_concurrency: int
     web_threads: int
+    worker_threads: int
     clock_file: str
     log_level: str
 
@@ -79,6 +80,7 @@ class Config:
             trusted_proxy_count=read.number("TRUSTED_PROXY_COUNT", 0),
             web_concurrency=read.number("WEB_CONCURRENCY", 1),
             web_threads=read.number("WEB_THREADS", 8),
+            worker_threads=read.number("WORKER_THREADS", 4),
             clock_file=read.text("CLOCK_FILE", ""),
             log_level=read.text("LOG_LEVEL", "INFO").upper(),
         )
@@ -126,6 +128,7 @@ class Config:
             ),
             (self.web_concurrency < 1, "WEB_CONCURRENCY must be at least 1."),
             (self.web_threads < 1, "WEB_THREADS must be at least 1."),
+            (self.worker_threads < 1, "WORKER_THREADS must be at least 1."),
             (self.trusted_proxy_count < 0, "TRUSTED_PROXY_COUNT must be 0 or more."),
             *(self._public_checks() if self.is_public or self.is_live else ()),
         )

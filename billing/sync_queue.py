@@ -81,7 +81,18 @@ def claim_due(session: Session) -> Claim | None:
         .with_for_update(skip_locked=True)  # nothing on SQLite, where the transaction itself is exclusive
     )
     task = session.scalars(due).first()
-    return _claim(session, task, now) if task else None
+    if task is None:
+        return None
+    if task.attempts >= MAX_ATTEMPTS:
+        _bury(session, task)
+        return claim_due(session)
+    return _claim(session, task, now)
+
+
+def _bury(session: Session, task: SyncTask) -> None:
+    """Give up a task that has been claimed again and again and neither done nor put back: it ends its worker."""
+    task.state, task.last_error = "dead", "every worker that claimed it ended before it was done"
+    session.flush()
 
 
 def claim(session: Session, kind: str, object_id: str) -> Claim:

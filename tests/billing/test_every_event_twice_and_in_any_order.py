@@ -156,6 +156,23 @@ def test_a_worker_that_dies_while_fetching_leaves_the_task_to_the_next(app: Flas
     assert ann.balance_of("purchase") == 12
 
 
+def test_an_object_that_ends_every_worker_is_given_up_and_lets_others_pass(app: Flask, stripe: Stripe, clock) -> None:  # type: ignore[no-untyped-def]
+    import database
+    from billing import sync_queue
+
+    with app.app_context():
+        database.write(sync_queue.mark_dirty, "charge", "ch_poison")
+        for _ in range(sync_queue.MAX_ATTEMPTS):
+            claim = database.write(sync_queue.claim_due)
+            assert claim is not None
+            clock.advance(seconds=21)
+        database.write(sync_queue.mark_dirty, "charge", "ch_next")
+        claim = database.write(sync_queue.claim_due)
+        assert claim is not None
+        assert claim.object_id == "ch_next"
+        assert database.write(sync_queue.claim_due) is None
+
+
 def test_trouble_at_stripe_delays_and_loses_nothing(app: Flask, stripe: Stripe, clock) -> None:  # type: ignore[no-untyped-def]
     from billing import sync
 
