@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 import clock as app_clock
 from database import write
 from extensions import db
-from ledger import buckets, granting, journal, spending, statement, wallets
+from ledger import buckets, granting, holds, journal, spending, statement, wallets
 from ledger.errors import IdempotencyConflict, LedgerCorrupt, NotEnoughCredits
 from ledger.models import Bucket, Wallet
 from tests.worlds import Clock
@@ -178,6 +178,14 @@ def test_an_ordinary_spend_takes_five_statements(account: int) -> None:
     spend(account, 3, "a")
     event.remove(db.engine, "before_cursor_execute", record)
     assert [verb for verb in seen if verb != "BEGIN"] == ["SELECT", "INSERT", "UPDATE", "INSERT", "UPDATE"]
+
+
+def test_a_first_look_tells_which_keys_have_been_charged(account: int, other_account: int) -> None:
+    write(granting.grant, account, 10, kind="plan", source="invoice:1")
+    spend(account, 1, "a")
+    write(holds.reserve, account, 1, idempotency_key="b", reason="CV check", lease=timedelta(hours=1))
+    assert [spending.is_paid(db.session(), account, key) for key in ("a", "b", "c")] == [True, True, False]
+    assert not spending.is_paid(db.session(), other_account, "a")
 
 
 @pytest.mark.parametrize("credits", [0, -3, 2.0, True])
