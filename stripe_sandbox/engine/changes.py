@@ -261,6 +261,8 @@ def charge_now(world: World, invoice: Document, *, must_succeed: bool, params: D
 def _make_once_paid(world: World, subscription: Document, after: Document, invoice: Document, params: Document) -> None:
     """Let a change wait for its invoice: made at once when the card pays, else pending for 23 hours."""
     fields = {name: after[name] for name in CHANGED if name in after and name != "latest_invoice"}
+    if after["status"] == subscription["status"]:
+        del fields["status"]  # What becomes of it until the payment is none of the change's business.
     subscription["latest_invoice"] = invoice["id"]
     subscription["_awaiting"] = {"kind": "change", "invoice": invoice["id"], "after": fields}
     world.save(subscription)

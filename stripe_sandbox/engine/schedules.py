@@ -68,8 +68,10 @@ def from_subscription(world: World, subscription: Document, **fields: Any) -> Do
             f"You cannot migrate a subscription that is already attached to a schedule: `{subscription['schedule']}`.",
             "from_subscription",
         )
-    if subscription["status"] not in subscriptions.LIVE:
-        raise errors.invalid("You cannot migrate a subscription that has ended.", "from_subscription")
+    if subscription["status"] not in subscriptions.RENEWING:
+        raise errors.invalid(
+            f"You cannot migrate a subscription that is {subscription['status']} to a schedule.", "from_subscription"
+        )
     customer = world.get("customer", subscription["customer"])
     phase = phases.of_subscription(world, subscription)
     schedule = new(world, customer, [phase], subscription=subscription["id"], status="active", **fields)
@@ -149,6 +151,8 @@ def advance(world: World, schedule: Document) -> None:
     subscription = world.find("subscription", schedule["subscription"])
     if schedule["status"] != "active" or subscription is None or schedule["current_phase"]["end_date"] > world.now:
         return
+    if subscription["status"] not in subscriptions.RENEWING:
+        return  # A paused subscription enters its phase when it next renews.
     following = next((phase for phase in schedule["phases"] if phase["end_date"] > world.now), None)
     if following is not None:
         _apply(world, subscription, following)
