@@ -179,6 +179,8 @@ def issue(world: World, note: Document, params: Document) -> Document:
 
 def _give_back(world: World, note: Document, invoice: Document, params: Document) -> None:
     for entry in params.get("refunds") or []:
+        if not entry.get("refund"):
+            raise errors.parameter_missing("refunds[0][refund]")
         refund = world.get("refund", entry["refund"], param="refunds[0][refund]")
         amount = entry.get("amount_refunded") or refund["amount"]
         note["refunds"].append({"amount_refunded": amount, "refund": refund["id"], "type": "refund"})

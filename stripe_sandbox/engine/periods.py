@@ -10,6 +10,10 @@ import calendar
 from datetime import UTC, datetime
 from typing import Any
 
+from stripe_sandbox import errors
+
+LAST_MOMENT = 32_503_680_000  # The year 3000: beyond it dates cannot be counted with, and nobody bills.
+CLOCK = {"hour": (0, 23), "minute": (0, 59), "second": (0, 59)}
 SECONDS = {"day": 86400, "week": 604800}
 MONTHS = {"month": 1, "year": 12}
 
@@ -31,6 +35,8 @@ def add_months(moment: int, months: int) -> int:
 
 def around(anchor: int, interval: str, count: int, moment: int) -> tuple[int, int]:
     """Return the start and end of the period that contains a moment (a boundary belongs to the period it starts)."""
+    if not 0 <= anchor <= LAST_MOMENT or not 0 <= moment <= LAST_MOMENT:
+        raise errors.invalid("Invalid timestamp: can be no more than five years in the future")
     if interval in SECONDS:
         number = (moment - anchor) // (count * SECONDS[interval])
     else:
@@ -50,6 +56,13 @@ def end_of(start: int, anchor: int, recurring: dict[str, Any]) -> int:
 
 def next_matching(moment: int, config: dict[str, Any]) -> int:
     """Return the first time from a moment on that has a day of the month (and month and time of day, if given)."""
+    for name, (low, high) in {"day_of_month": (1, 31), "month": (1, 12), **CLOCK}.items():
+        if config.get(name) is not None and not low <= config[name] <= high:
+            raise errors.invalid(
+                f"Invalid {name}: must be between {low} and {high}.", f"billing_cycle_anchor_config[{name}]"
+            )
+    if not 0 <= moment <= LAST_MOMENT:
+        raise errors.invalid("Invalid timestamp: can be no more than five years in the future")
     start = datetime.fromtimestamp(moment, UTC)
     clock = {name: config.get(name) for name in ("hour", "minute", "second")}
     given = {name: start.__getattribute__(name) if value is None else value for name, value in clock.items()}

@@ -100,7 +100,8 @@ def _features(world: World, given: Document) -> Document:
 
 
 def _pause_duration(pause: Document) -> Document:
-    return {"interval_options": [], **pause["duration"]} if pause.get("duration") else A_MONTH
+    given = pause.get("duration")
+    return {**given, "interval_options": given.get("interval_options") or []} if given else A_MONTH
 
 
 def _allowed_product(world: World, wanted: Document) -> Document:

@@ -93,7 +93,10 @@ def create(world: World, params: Document) -> Document:
     )
     for name in ECHOED:
         if name in params:
-            session[name] = params[name]
+            session[name] = world.sandbox.contract.shaped("checkout.session", name, params[name])
+    for collected in (session.get("name_collection") or {}).values():
+        if collected:
+            collected.setdefault("optional", False)
     _fill_in(session, params, customer)
     checkout.price_items(world, session)
     if mode == "setup":
