@@ -127,6 +127,7 @@ CARDS = (
     Card(
         "4000000000006975",
         "decline:card_velocity_exceeded",
+        says="Declined: too many attempts",
         tokens=("pm_card_visa_chargeDeclinedVelocityLimitExceeded",),
     ),
     Card("4100000000000019", "decline:fraudulent", says="Blocked as fraudulent", tokens=("pm_card_radarBlock",)),

@@ -1,4 +1,4 @@
-"""The pages for people: hosted Checkout, the bank's challenge, and whatever else Stripe shows in a browser.
+"""The pages for people: hosted Checkout, the Customer Portal, invoices, the bank's challenge, and the dashboard.
 
 Each module has a blueprint named `blueprint`; all of them work without JavaScript, and none of them stores a card
 number.
@@ -9,7 +9,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from flask import Flask, Response
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from stripe_sandbox.pages import test_cards, words
+
+PROBLEMS = {
+    404: ("There is nothing here", "The address is wrong, or the sandbox has been reset since it was made."),
+    405: ("That cannot be done here", "Go back, and use the buttons of the page."),
+    413: ("That is too much", "The form is larger than the sandbox reads."),
+}
 
 
 def register(app: Flask) -> None:
@@ -18,7 +27,20 @@ def register(app: Flask) -> None:
         found = importlib.import_module(f"{__name__}.{module.name}")
         if hasattr(found, "blueprint"):
             app.register_blueprint(found.blueprint)
+    app.jinja_env.globals.update(tone_of=words.tone_of, brand_name=test_cards.brand, kind_name=words.kind_name)
+    app.jinja_env.filters.update(moment=words.moment, day=words.day, money=words.amount, pretty=words.pretty)
     app.after_request(_harden)
+    for status in PROBLEMS:
+        app.register_error_handler(status, _explain)
+
+
+def _explain(problem: HTTPException) -> tuple[str, int] | HTTPException:
+    """Say on a page of the sandbox's own what went wrong; the API has its own errors."""
+    if request.path.startswith(("/v1/", "/v2/", "/sandbox/", "/assets/")):
+        return problem
+    status = problem.code or 500
+    title, said = PROBLEMS[status]
+    return render_template("problem.html", title=title, words=said), status
 
 
 def _harden(response: Response) -> Response:

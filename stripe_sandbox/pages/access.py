@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +42,25 @@ class Outcome:
 
     def __init__(self) -> None:
         self.error: errors.StripeError | None = None
+
+
+def perform(work: Callable[[World], Any]) -> errors.StripeError | None:
+    """Run a step in a transaction of its own; returns its refusal, or None when it went through.
+
+    What a refused step has done is undone, save for what a refused card leaves behind.
+    """
+    kept: errors.StripeError | None = None
+    try:
+        with world() as opened:
+            try:
+                work(opened)
+            except errors.StripeError as error:
+                if not error.keep:
+                    raise
+                kept = error
+    except errors.StripeError as error:
+        return error
+    return kept
 
 
 @contextmanager

@@ -8,16 +8,21 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request
 from werkzeug.wrappers import Response
 
-from stripe_sandbox import cards, errors
+from stripe_sandbox import errors
 from stripe_sandbox.engine import checkout, completion, methods
 from stripe_sandbox.engine.wording import money
-from stripe_sandbox.pages import access
-from stripe_sandbox.routes import payment_methods
+from stripe_sandbox.pages import access, card_form, order
+from stripe_sandbox.pages.countries import COUNTRIES, TAX_IDS
 from stripe_sandbox.world import World
 
 blueprint = Blueprint("checkout", __name__, url_prefix="/checkout/c/pay")
 Document = dict[str, Any]
 Answer = str | Response | tuple[str, int]
+SHOP = "Sandbox shop"
+FIELDS = (
+    *("email", "phone", "promotion_code", "billing_name", "saved_card", "terms", "tax_id_value"),
+    *("address_line1", "address_city", "address_country", "address_postal_code"),
+)
 
 
 @blueprint.get("/<session_id>")
@@ -35,15 +40,27 @@ def show(session_id: str) -> Answer:
 @blueprint.post("/<session_id>")
 def submit(session_id: str) -> Answer:
     """Pay, apply a promotion code, or take it away - as the pressed button says."""
+    form = {name: value.strip() for name, value in request.form.items()}
+    if form.get("test_card"):
+        with access.world() as world:
+            session = access.get_or_404(world, "checkout.session", session_id)
+            return _page(world, session, form=card_form.fill_in(form))
+
+    def act(world: World) -> None:
+        session = access.get_or_404(world, "checkout.session", session_id)
+        checkout.ensure_open(world, session)
+        _act(world, session, form)
+
+    return _answer(session_id, access.perform(act), form)
+
+
+def _answer(session_id: str, error: errors.StripeError | None, form: dict[str, str] | None = None) -> Answer:
+    """Go on to what comes next, or show what was refused beside what had been typed."""
     with access.world() as world:
         session = access.get_or_404(world, "checkout.session", session_id)
-        form = {name: value.strip() for name, value in request.form.items()}
-        with access.attempt() as outcome:
-            checkout.ensure_open(world, session)
-            _act(world, session, form)
-        if outcome.error is not None:
-            return _page(world, session, form=form, error=outcome.error), 422 if session["status"] == "open" else 410
-        return redirect(_next(session), 303)
+        if error is None:
+            return redirect(_next(session), 303)
+        return _page(world, session, form=form, error=error), 422 if session["status"] == "open" else 410
 
 
 def _act(world: World, session: Document, form: dict[str, str]) -> None:
@@ -57,13 +74,46 @@ def _act(world: World, session: Document, form: dict[str, str]) -> None:
         return
     contact = _contact(world, session, form)
     method = _method(world, session, form, contact) if checkout.needs_card(world, session) else None
+    _fill_custom_fields(session, form)
+    session["_save_card"] = bool(_may_save(session) and form.get("save_card"))
     checkout.submit(world, session, method, contact)
+    _keep_card(world, session)
+
+
+def _keep_card(world: World, session: Document) -> None:
+    """Attach the card that a buyer asked to save, once the session is complete."""
+    customer, method = world.find("customer", session["customer"]), world.find("payment_method", session["_method"])
+    if session["status"] == "complete" and session.get("_save_card") and customer and method:
+        methods.attach(world, method, customer)
+
+
+def _fill_custom_fields(session: Document, form: dict[str, str]) -> None:
+    for field in session["custom_fields"] or []:
+        name, inner = f"custom_{field['key']}", field[field["type"]]
+        given = form.get(name) or None
+        if given is None and not field["optional"]:
+            raise errors.invalid(f"Fill in: {field['label']['custom']}.", name)
+        if given is not None:
+            _check_custom(field, given, name)
+        inner["value"] = given
+
+
+def _check_custom(field: Document, given: str, name: str) -> None:
+    label, inner = field["label"]["custom"], field[field["type"]]
+    if field["type"] == "dropdown":
+        if given not in [option["value"] for option in inner["options"]]:
+            raise errors.invalid(f"Choose one of the answers: {label}.", name)
+        return
+    if field["type"] == "numeric" and not re.fullmatch(r"[0-9]+", given):
+        raise errors.invalid(f"Use digits only: {label}.", name)
+    if not (inner["minimum_length"] or 0) <= len(given) <= (inner["maximum_length"] or 255):
+        raise errors.invalid(f"That is too short or too long: {label}.", name)
 
 
 def _next(session: Document) -> str:
     here = f"/checkout/c/pay/{session['id']}"
     if session["status"] == "complete":
-        return str(session["success_url"] or here).replace("{CHECKOUT_SESSION_ID}", session["id"])
+        return _success_url(session) or here
     return f"{here}/challenge" if session["_challenge"] else here
 
 
@@ -82,7 +132,12 @@ def _contact(world: World, session: Document, form: dict[str, str]) -> Document:
     }
     if any(address.values()):
         contact["address"] = address
-    if form.get("tax_id_value") and form.get("tax_id_type"):
+    for name in ("line1", "city", "country"):
+        if session.get("billing_address_collection") == "required" and not address[name]:
+            raise errors.invalid("Enter your billing address.", f"address_{name}")
+    if form.get("tax_id_value"):
+        if form.get("tax_id_type") not in dict(TAX_IDS) or not form["tax_id_type"]:
+            raise errors.invalid("Choose what kind of tax ID this is.", "tax_id_value")
         contact["tax_ids"] = [{"type": form["tax_id_type"], "value": form["tax_id_value"]}]
     if form.get("phone"):
         contact["phone"] = form["phone"]
@@ -96,84 +151,55 @@ def _method(world: World, session: Document, form: dict[str, str], contact: Docu
         if method["customer"] != session["customer"]:
             raise errors.no_such("payment_method", form["saved_card"], param="saved_card")
         return method
-    card, month, year = read_card(world, form)
-    return methods.new_card(world, card, exp_month=month, exp_year=year, billing=contact, allow_redisplay="limited")
-
-
-def read_card(world: World, form: dict[str, str]) -> tuple[cards.Card, int, int]:
-    """Return the test card and expiry that a form's `card_number`, `card_expiry` and `card_cvc` mean.
-
-    Raises Stripe's card errors, whose `param` is the field's name.
-    """
-    number = form.get("card_number", "")
-    try:
-        card = cards.find_by_number(number)
-    except errors.StripeError as error:
-        error.param = "card_number"
-        if error.code == "incorrect_number":
-            short = len(re.sub(r"\D", "", number)) < 12
-            error.message = "Your card number is incomplete." if short else "Your card number is invalid."
-        raise
-    match = re.fullmatch(r"(\d{1,2})\s*/\s*(\d{2}|\d{4})", form.get("card_expiry", ""))
-    if match is None:
-        raise errors.invalid("Your card's expiration date is incomplete.", "card_expiry")
-    month, year = int(match.group(1)), payment_methods.full_year(int(match.group(2)))
-    try:
-        payment_methods.check_expiry(world, month, year)
-    except errors.StripeError as error:
-        error.param = "card_expiry"
-        error.message = "Your card's expiration date is in the past." if 1 <= month <= 12 else error.message
-        raise
-    if not re.fullmatch(r"\d{3}" if card.brand != "amex" else r"\d{3,4}", form.get("card_cvc", "")):
-        raise errors.invalid("Your card's security code is incomplete.", "card_cvc")
-    return card, month, year
+    card, month, year = card_form.read(world, form)
+    again = "always" if _may_save(session) and form.get("save_card") else "limited"
+    return methods.new_card(world, card, exp_month=month, exp_year=year, billing=contact, allow_redisplay=again)
 
 
 def _page(
     world: World, session: Document, *, form: dict[str, str] | None = None, error: errors.StripeError | None = None
 ) -> str:
     if session["status"] != "open":
-        return render_template("checkout/closed.html", session=session)
+        return render_template("checkout/closed.html", session=session, onward=_success_url(session))
+    form = form or {}
     customer = world.find("customer", session["customer"])
-    safe = {name: value for name, value in (form or {}).items() if not name.startswith("card_")}
+    saved = _saved_cards(world, session, customer)
+    fields = (*FIELDS, *(f"custom_{field['key']}" for field in session["custom_fields"] or []))
+    wrong = card_form.wrong_field(error, known=fields)
+    newly = bool(form.get("card_number")) or wrong in (card_form.NUMBER, card_form.EXPIRY, card_form.CVC)
     return render_template(
         "checkout/show.html",
         session=session,
-        customer=customer,
-        items=[_shown_item(world, item) for item in session["_line_items"]],
-        due=money(checkout.due_now(world, session), session["currency"] or "usd"),
+        shop=SHOP,
+        order=order.summarise(world, session),
         needs_card=checkout.needs_card(world, session),
-        subtotal=money(session["amount_subtotal"] or 0, session["currency"] or "usd"),
-        discount=_discount(session),
-        trial_end=completion.trial_end_of(world, session),
         button=button(world, session),
         known_email=(customer or {}).get("email") or session["customer_email"],
-        saved_cards=_saved_cards(world, customer),
-        form=safe,
+        saved_cards=saved,
+        chosen=form.get("saved_card") or (None if newly or not saved else saved[0]["id"]),
+        may_save=_may_save(session),
+        terms=(session["consent_collection"] or {}).get("terms_of_service") == "required",
+        countries=COUNTRIES,
+        tax_id_types=TAX_IDS,
+        choices_of=_choices_of,
+        form=form,
         error=error,
+        wrong=wrong,
+        **card_form.offers(),
     )
 
 
-def _shown_item(world: World, item: Document) -> Document:
-    price = world.get("price", item["price"])
-    product = world.get("product", price["product"])
-    each = ""
-    if price["recurring"]:
-        count, interval = price["recurring"]["interval_count"], price["recurring"]["interval"]
-        each = f"every {count} {interval}s" if count > 1 else f"per {interval}"
-    return {
-        "name": product["name"],
-        "description": product["description"],
-        "quantity": item["quantity"],
-        "amount": money(item["amount_subtotal"], item["currency"]),
-        "unit": money(price["unit_amount"] or 0, item["currency"]),
-        "every": each,
-    }
+def _success_url(session: Document) -> str:
+    return str(session["success_url"] or "").replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
-def _discount(session: Document) -> str | None:
-    off = (session["total_details"] or {}).get("amount_discount")
-    return money(-off, session["currency"]) if off else None
+def _choices_of(field: Document) -> list[tuple[str, str]]:
+    return [("", ""), *((option["value"], option["label"]) for option in field["dropdown"]["options"])]
+
+
+def _may_save(session: Document) -> bool:
+    options = session.get("saved_payment_method_options") or {}
+    return session["mode"] == "payment" and options.get("payment_method_save") == "enabled"
 
 
 def button(world: World, session: Document) -> str:
@@ -186,10 +212,13 @@ def button(world: World, session: Document) -> str:
     return f"{verb} {money(checkout.due_now(world, session), session['currency'])}"
 
 
-def _saved_cards(world: World, customer: Document | None) -> list[Document]:
-    if customer is None:
+def _saved_cards(world: World, session: Document, customer: Document | None) -> list[Document]:
+    """Return the customer's cards that may be shown again: those whose `allow_redisplay` the session lets through."""
+    if customer is None or session["mode"] == "setup":
         return []
-    return [one for one in world.select("payment_method", {"customer": customer["id"]}) if one["type"] == "card"]
+    allowed = (session.get("saved_payment_method_options") or {}).get("allow_redisplay_filters") or ["always"]
+    found = world.select("payment_method", {"customer": customer["id"]})
+    return [one for one in found if one["type"] == "card" and one["allow_redisplay"] in allowed]
 
 
 @blueprint.get("/<session_id>/challenge")
@@ -199,18 +228,20 @@ def challenge(session_id: str) -> Answer:
         session = access.get_or_404(world, "checkout.session", session_id)
         if session["status"] != "open" or not session["_challenge"]:
             return redirect(_next(session) if session["status"] == "complete" else f"/checkout/c/pay/{session_id}", 303)
-        amount = money(checkout.due_now(world, session), session["currency"] or "usd")
-        return render_template("checkout/challenge.html", session=session, amount=amount)
+        due = checkout.due_now(world, session)
+        amount = money(due, session["currency"] or "usd") if due and session["mode"] != "setup" else ""
+        method = world.find("payment_method", session["_method"]) or {}
+        return render_template("checkout/challenge.html", shop=SHOP, card=method.get("card", {}), amount=amount)
 
 
 @blueprint.post("/<session_id>/challenge")
 def answer_challenge(session_id: str) -> Answer:
-    with access.world() as world:
+    """Tell the session what the bank was told."""
+
+    def act(world: World) -> None:
         session = access.get_or_404(world, "checkout.session", session_id)
-        if not session["_challenge"]:
-            return redirect(f"/checkout/c/pay/{session_id}", 303)
-        with access.attempt() as outcome:
+        if session["_challenge"]:
             checkout.answer_challenge(world, session, passed=request.form.get("action") == "complete")
-        if outcome.error is not None:
-            return _page(world, session, error=outcome.error), 422
-        return redirect(_next(session), 303)
+            _keep_card(world, session)
+
+    return _answer(session_id, access.perform(act))
