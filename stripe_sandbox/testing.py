@@ -139,7 +139,9 @@ class Sandbox(sandbox.Sandbox):
 
 
 def _shown_error(page: str) -> str:
-    match = re.search(r'role="alert"[^>]*>(.*?)</', page, re.DOTALL)
+    match = re.search(r'role="alert"[^>]*>(.*?)</', page, re.DOTALL) or re.search(
+        r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL
+    )
     words = re.sub(r"<[^>]+>", " ", match.group(1)) if match else "the page gave no reason"
     return " ".join(words.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&").split())
 

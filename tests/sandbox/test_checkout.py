@@ -1,5 +1,8 @@
 """Hosted Checkout: what exists before and after somebody pays, and what a refused card leaves."""
 
+import contextlib
+import threading
+
 import pytest
 import stripe
 
@@ -190,3 +193,64 @@ def test_a_mistyped_card_is_explained_and_costs_nothing(sandbox, client, goods, 
         sandbox.pay(session.url, **fields)
     assert str(refused.value) == words
     assert client.v1.charges.list().data == []
+
+
+def test_a_trial_with_a_challenged_card_renews_without_its_holder(sandbox, client, goods):
+    session = shop.checkout(client, goods, "subscription", subscription_data={"trial_period_days": 14})
+    with pytest.raises(CheckoutRefused, match="unable to authenticate"):
+        sandbox.pay(session.url, "4000002500003155", challenge="fail")
+    sandbox.pay(session.url, "4000002500003155")
+    subscription = client.v1.checkout.sessions.retrieve(session.id, {"expand": ["subscription"]}).subscription
+    assert subscription.status == "trialing"
+    sandbox.advance(days=15)
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "active"
+    assert [charge.amount for charge in client.v1.charges.list({"customer": goods.customer})] == [1500]
+
+
+@pytest.mark.parametrize("card", ["4000000000000002", "4000000000000341"])
+def test_a_card_that_will_be_declined_starts_a_trial_only_if_it_can_be_saved(sandbox, client, goods, card):
+    session = shop.checkout(client, goods, "subscription", subscription_data={"trial_period_days": 14})
+    if card.endswith("0002"):
+        with pytest.raises(CheckoutRefused, match=r"Your card was declined\."):
+            sandbox.pay(session.url, card)
+        assert client.v1.subscriptions.list({"status": "all"}).data == []
+        return
+    sandbox.pay(session.url, card)
+    sandbox.advance(days=15)
+    assert client.v1.subscriptions.list({"customer": goods.customer}).data[0].status == "past_due"
+    assert sandbox.events("invoice.payment_failed")
+
+
+def test_paying_the_same_session_twice_takes_the_money_once(sandbox, client, goods):
+    session = shop.checkout(client, goods)
+    sandbox.pay(session.id)
+    with pytest.raises(CheckoutRefused):
+        sandbox.pay(session.id)
+    assert len(client.v1.charges.list().data) == 1
+
+
+def test_a_challenge_cannot_be_answered_twice(sandbox, client, goods):
+    session = shop.checkout(client, goods)
+    browser = sandbox.browser()
+    card = {"card_number": "4000002760003184", "card_expiry": "12/34", "card_cvc": "123", "action": "pay"}
+    path = f"/checkout/c/pay/{session.id}"
+    challenge = browser.post(path, data=card).location
+    answers = [browser.post(challenge, data={"action": "complete"}).status_code for _ in range(2)]
+    assert answers == [303, 303]
+    assert len(client.v1.charges.list().data) == 1
+
+
+def test_two_presses_of_the_button_at_once_take_the_money_once(sandbox, client, goods):
+    session = shop.checkout(client, goods)
+    threads = [threading.Thread(target=_pay_quietly, args=(sandbox, session.id)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [charge.amount for charge in client.v1.charges.list()] == [500]
+    assert len(sandbox.events("checkout.session.completed")) == 1
+
+
+def _pay_quietly(sandbox, session):
+    with contextlib.suppress(CheckoutRefused):
+        sandbox.pay(session)
