@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,9 @@ from accounts.models import OWNER, Account, Membership, User
 AccountHook = Callable[[Session, int], None]
 
 _account_hooks: list[AccountHook] = []
+
+# Built once: every page of a signed-in person asks for it.
+_PERSONAL = select(Account).where(Account.personal_user_id == bindparam("user_id"))
 
 
 class AccountNotFound(LookupError):
@@ -96,7 +99,7 @@ def create_personal_account(session: Session, user: User) -> Account:
 
 def personal_account(session: Session, user_id: int) -> Account:
     """Return the account that was made with the user; raise AccountNotFound when there is none."""
-    account = session.scalar(select(Account).where(Account.personal_user_id == user_id))
+    account = session.scalar(_PERSONAL, {"user_id": user_id})
     if account is None:
         raise AccountNotFound(f"user {user_id} has no personal account")
     return account

@@ -7,7 +7,7 @@ import ipaddress
 import secrets
 from datetime import timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 import clock
@@ -20,6 +20,14 @@ REMEMBERED_LIFETIME = timedelta(days=30)
 # How stale last_seen_at may be: it bounds what a busy browser writes.
 TOUCH_EVERY = timedelta(minutes=10)
 KEEP_ENDED = timedelta(days=30)
+
+# Built once: every page of a signed-in person begins with it.
+_LIVE = (
+    select(UserSession, User)
+    .join(User, User.id == UserSession.user_id)
+    .where(UserSession.token_hash == bindparam("token_hash"), UserSession.revoked_at.is_(None))
+    .where(UserSession.idle_expires_at > bindparam("now"), UserSession.expires_at > bindparam("now"), User.active)
+)
 
 
 def start(session: Session, user_id: int, *, is_remembered: bool, address: str = "", user_agent: str = "") -> str:
@@ -43,14 +51,7 @@ def start(session: Session, user_id: int, *, is_remembered: bool, address: str =
 
 def find(session: Session, token: str) -> tuple[UserSession, User] | None:
     """Return the live session behind a secret and its person; None when it ended or the person was disabled."""
-    now = clock.now()
-    live = (
-        select(UserSession, User)
-        .join(User, User.id == UserSession.user_id)
-        .where(UserSession.token_hash == hash_of(token), UserSession.revoked_at.is_(None))
-        .where(UserSession.idle_expires_at > now, UserSession.expires_at > now, User.active)
-    )
-    row = session.execute(live).one_or_none()
+    row = session.execute(_LIVE, {"token_hash": hash_of(token), "now": clock.now()}).one_or_none()
     return None if row is None else (row[0], row[1])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 import clock
@@ -15,6 +15,9 @@ from billing.models import Status, Subscription
 OPEN = frozenset({Status.TRIALING, Status.ACTIVE})
 # A subscription in one of these may still charge, so a second one must not be sold beside it.
 LIVE = frozenset({Status.TRIALING, Status.ACTIVE, Status.PAST_DUE, Status.PAUSED, Status.UNPAID, Status.INCOMPLETE})
+
+# Built once: gates and pages ask for it all the time.
+_PRIMARY = select(Subscription).where(Subscription.account_id == bindparam("owner_id"), Subscription.is_primary)
 
 
 def grants_access(
@@ -34,8 +37,7 @@ def grants_access(
 
 def subscription_of(session: Session, account_id: int) -> Subscription | None:
     """Find the account's primary subscription, whatever its state; None when it never had one or the last one ended."""
-    query = select(Subscription).where(Subscription.account_id == account_id, Subscription.is_primary)
-    return session.scalars(query).first()
+    return session.scalars(_PRIMARY, {"owner_id": account_id}).first()
 
 
 def plan_of(session: Session, account_id: int) -> catalog.Plan:

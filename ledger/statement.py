@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Date, Select, cast, func, or_, select
+from sqlalchemy import ColumnElement, Date, Select, bindparam, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 import clock
 from ledger.buckets import spend_order
-from ledger.models import Bucket, Transaction, Wallet
+from ledger.models import Transaction, buckets, wallets
 
 CSV_HEADER = ("at", "kind", "reason", "credits", "balance", "debt", "reference")
 CSV_BATCH = 1_000
@@ -83,6 +83,8 @@ class DayUsage:
     credits: int
 
 
+ActivityRows = Select[int, datetime, str, str, int, int, int, int, str | None, str | None]
+
 _ACTIVITY = select(
     Transaction.id,
     Transaction.at,
@@ -97,26 +99,56 @@ _ACTIVITY = select(
 )
 
 
+def utc_day(dialect: str) -> ColumnElement[date]:
+    """Return the UTC day of a transaction, as `sqlite` and `postgresql` say it."""
+    if dialect == "sqlite":
+        return func.date(Transaction.at)
+    return cast(func.timezone("UTC", Transaction.at), Date)
+
+
+def _usage_by_day(dialect: str) -> Select[date, int]:
+    day = utc_day(dialect)
+    return (
+        select(day, func.sum(Transaction.used))
+        .where(Transaction.account_id == bindparam("wallet_id"), Transaction.used > 0)
+        .where(Transaction.at >= bindparam("since"))
+        .group_by(day)
+    )
+
+
+# What every dashboard reads is composed once: composing a statement costs more than running it.
+_WALLET = select(wallets.c.held, wallets.c.debt, wallets.c.frozen_reason).where(
+    wallets.c.account_id == bindparam("wallet_id")
+)
+_SOURCES = (
+    select(buckets.c.kind, buckets.c.remaining, buckets.c.granted, buckets.c.expires_at, buckets.c.source)
+    .where(buckets.c.account_id == bindparam("wallet_id"), buckets.c.is_open)
+    .where(or_(buckets.c.expires_at.is_(None), buckets.c.expires_at > bindparam("now")))
+    .order_by(*spend_order)
+)
+_RECENT: ActivityRows = (
+    _ACTIVITY.where(Transaction.account_id == bindparam("wallet_id"))
+    .order_by(Transaction.id.desc())
+    .limit(bindparam("lines"))
+)
+_USAGE_BY_DAY = {dialect: _usage_by_day(dialect) for dialect in ("sqlite", "postgresql")}
+
+
 def balance(session: Session, account_id: int) -> Balance:
     """Return what an account can spend now; what has expired does not count, even before it is swept."""
-    wallet = session.execute(
-        select(Wallet.held, Wallet.debt, Wallet.frozen_reason).where(Wallet.account_id == account_id)
-    ).one_or_none()
+    connection = session.connection()
+    wallet = connection.execute(_WALLET, {"wallet_id": account_id}).one_or_none()
     if wallet is None:
         return Balance(0, 0, 0, None, [])
-    rows = session.execute(
-        select(Bucket.kind, Bucket.remaining, Bucket.granted, Bucket.expires_at, Bucket.source)
-        .where(Bucket.account_id == account_id, Bucket.is_open)
-        .where(or_(Bucket.expires_at.is_(None), Bucket.expires_at > clock.now()))
-        .order_by(*spend_order)
-    )
+    rows = connection.execute(_SOURCES, {"wallet_id": account_id, "now": clock.now()})
     sources = [Source(*row) for row in rows]
     return Balance(sum(source.remaining for source in sources), *wallet, sources)
 
 
 def recent(session: Session, account_id: int, limit: int = 10) -> list[Activity]:
     """Return the newest lines of an account's statement, newest first."""
-    return page(session, account_id, limit=limit).lines
+    rows = session.connection().execute(_RECENT, {"wallet_id": account_id, "lines": limit})
+    return [Activity(*row) for row in rows]
 
 
 def page(
@@ -159,20 +191,14 @@ def daily_usage(session: Session, account_id: int, days: int = 30) -> list[DayUs
     """Return the credits used on each of the last days (UTC), today included, oldest first; quiet days are zero."""
     first = clock.now().date() - timedelta(days=days - 1)
     midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    day = utc_day(session.get_bind().dialect.name)
-    rows = session.execute(
-        select(day, func.sum(Transaction.used))
-        .where(Transaction.account_id == account_id, Transaction.used > 0, Transaction.at >= midnight)
-        .group_by(day)
-    )
+    connection = session.connection()
+    rows = connection.execute(_USAGE_BY_DAY[connection.dialect.name], {"wallet_id": account_id, "since": midnight})
     used = {date.fromisoformat(str(row[0])): int(row[1]) for row in rows}
     calendar = [first + timedelta(days=number) for number in range(days)]
     return [DayUsage(day, used.get(day, 0)) for day in calendar]
 
 
-def _lines(
-    account_id: int, wanted: Filter
-) -> Select[int, datetime, str, str, int, int, int, int, str | None, str | None]:
+def _lines(account_id: int, wanted: Filter) -> ActivityRows:
     query = _ACTIVITY.where(Transaction.account_id == account_id)
     if wanted.kinds:
         query = query.where(Transaction.kind.in_(wanted.kinds))
@@ -181,13 +207,6 @@ def _lines(
     if wanted.until is not None:
         query = query.where(Transaction.at < wanted.until)
     return query
-
-
-def utc_day(dialect: str) -> ColumnElement[date]:
-    """Return the UTC day of a transaction, as `sqlite` and `postgresql` say it."""
-    if dialect == "sqlite":
-        return func.date(Transaction.at)
-    return cast(func.timezone("UTC", Transaction.at), Date)
 
 
 def _harmless(words: str) -> str:
