@@ -12,9 +12,9 @@ assert sandbox.violations == []
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from html.parser import HTMLParser
 from typing import Any
 
 import stripe
@@ -139,11 +139,41 @@ class Sandbox(sandbox.Sandbox):
 
 
 def _shown_error(page: str) -> str:
-    match = re.search(r'role="alert"[^>]*>(.*?)</', page, re.DOTALL) or re.search(
-        r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL
-    )
-    words = re.sub(r"<[^>]+>", " ", match.group(1)) if match else "the page gave no reason"
-    return " ".join(words.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&").split())
+    """Return what a page says in its alert, or else in its heading."""
+    reader = _Reader()
+    reader.feed(page)
+    return " ".join("".join(reader.alert or reader.heading).split()) or "the page gave no reason"
+
+
+class _Reader(HTMLParser):
+    """Reads the text within the first element of role "alert", and within the first h1."""
+
+    VOID = frozenset({"br", "hr", "img", "input", "link", "meta", "wbr", "path", "use", "circle", "rect", "line"})
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.alert: list[str] = []
+        self.heading: list[str] = []
+        self._open: list[str] = []  # For each element we are in: "alert", "heading" or "".
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag in self.VOID:
+            return
+        is_alert = ("role", "alert") in attributes and not self.alert
+        self._open.append("alert" if is_alert else "heading" if tag == "h1" and not self.heading else "")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        """Pass over what closes itself."""
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._open and tag not in self.VOID:
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "alert" in self._open:
+            self.alert.append(data + " ")
+        elif "heading" in self._open:
+            self.heading.append(data + " ")
 
 
 class HTTPClient(stripe.HTTPClient):
