@@ -147,6 +147,18 @@ def retrieve_subscription(subscription_id: str, *, quick: bool = False) -> Json:
     return call(lambda c: c.v1.subscriptions.retrieve(_present(subscription_id), cast(Any, expand)), quick=quick)
 
 
+def update_subscription(subscription_id: str, params: Mapping[str, Any], *, idempotency_key: str) -> Json:
+    """Change a subscription, once per key."""
+    options: Any = {"idempotency_key": idempotency_key}
+    return call(lambda c: c.v1.subscriptions.update(_present(subscription_id), cast(Any, params), options))
+
+
+def release_schedule(schedule_id: str, *, idempotency_key: str) -> Json:
+    """Give up what a schedule planned and leave its subscription as it is."""
+    options: Any = {"idempotency_key": idempotency_key}
+    return call(lambda c: c.v1.subscription_schedules.release(_present(schedule_id), {}, options))
+
+
 def list_subscriptions(customer_id: str) -> list[Json]:
     """List every subscription of a customer, ended ones included."""
     params = {"customer": customer_id, "status": "all", "limit": 100}

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
+from flask import abort, current_app, redirect, render_template, request, url_for
 from flask_limiter.util import get_remote_address
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from billing import access, catalog, checkout, errors, gateway, outcomes, stripe_catalog, subscriptions, sync
+from billing import access, catalog, checkout, endings, errors, gateway, outcomes, stripe_catalog, subscriptions
 from billing.models import Payment, Subscription
+from blueprints.billing import cancelling
+from blueprints.billing.base import bp, look_again, own_subscription
 from config import Config
 from extensions import db, limiter
 from ledger import statement
 from web import filters, gates
 from web.current import current_account, find_current_account
 
-bp = Blueprint("billing", __name__)
+__all__ = ["bp", "cancelling"]
 
 
 def buyer() -> str:
@@ -42,8 +42,11 @@ def index() -> str:
         price=_price_of(subscription),
         sentence=_in_words(subscription),
         plan=access.plan_of(session, account_id),
+        bought=_plan_bought(subscription),
         balance=statement.balance(session, account_id),
         payments=payments,
+        may_cancel=endings.may_cancel(subscription),
+        may_resume=endings.may_resume(subscription),
         has_customer=current_account().stripe_customer_id is not None,
     )
 
@@ -117,10 +120,9 @@ def portal() -> Response:
 @gates.requires()
 def portal_return() -> Response:
     """Look at the subscription again, because a portal visit may have changed it, and go on to the billing page."""
-    subscription = access.subscription_of(db.session(), current_account().id)
+    subscription = own_subscription()
     if subscription is not None:
-        with suppress(errors.BillingError):  # the worker goes on with it
-            sync.run_now("subscription", subscription.stripe_id)
+        look_again(subscription.stripe_id)
     return redirect(url_for("billing.index"))
 
 
@@ -140,6 +142,13 @@ def _in_words(subscription: Subscription | None) -> str:
         return f"{renewal}."
     # A subscriber keeps the price of the day, whatever the catalogue asks for now.
     return f"{renewal} for {filters.money(subscription.amount_cents, subscription.currency or price.currency)}."
+
+
+def _plan_bought(subscription: Subscription | None) -> catalog.Plan | None:
+    """Return the plan that a subscription is for, whether it is open at present or not."""
+    price = _price_of(subscription)
+    offer = catalog.current().offer(price.key) if price else None
+    return offer if isinstance(offer, catalog.Plan) else None
 
 
 def _price_of(subscription: Subscription | None) -> catalog.Price | None:
