@@ -30,7 +30,7 @@ def cancel_now(world: World, subscription: Document, *, prorate: bool, invoice_n
             if credit:
                 prorations.make_item(world, subscription, credit)
     last = cycles.bill_the_rest(world, subscription, credit=prorate) if invoice_now and billable else None
-    subscriptions.end(world, subscription)
+    subscriptions.end(world, subscription, last=last)
     if last is not None:
         invoicing.finalize(world, last)
         if last["status"] == "open":

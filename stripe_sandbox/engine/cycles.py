@@ -128,8 +128,8 @@ def _send_on_its_way(world: World, subscription: Document, invoice: Document) ->
 
 def finish(world: World, subscription: Document) -> None:
     """End a subscription whose time has come, and bill what is still to be billed: usage, and what was pending."""
-    bill_the_rest(world, subscription)
-    subscriptions.end(world, subscription)
+    last = bill_the_rest(world, subscription, credit=subscription.get("_cancel_prorates", True))
+    subscriptions.end(world, subscription, last=last)
 
 
 def bill_the_rest(world: World, subscription: Document, *, credit: bool = True) -> Document | None:

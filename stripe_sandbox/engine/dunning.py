@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stripe_sandbox.engine import account_settings, invoicing, subscriptions, tasks
+from stripe_sandbox.engine import account_settings, invoicing, methods, subscriptions, tasks
 
 if TYPE_CHECKING:
     from stripe_sandbox.world import World
@@ -34,8 +34,31 @@ def _paid(world: World, invoice: Document) -> None:
     """Bring a subscription up to date when one of its invoices is paid."""
     _set_delinquent(world, invoice, delinquent=False)
     subscription = invoicing.subscription_of(world, invoice)
-    if subscription is not None and not _is_awaited(subscription, invoice):
+    if subscription is None:
+        return
+    if subscription["payment_settings"]["save_default_payment_method"] == "on_subscription":
+        _save_method(world, subscription, invoicing.intent_of(world, invoice))
+    if not _is_awaited(subscription, invoice):
         settle(world, subscription, invoice)
+
+
+def _save_method(world: World, subscription: Document, intent: Document | None) -> None:
+    """Let a subscription go on with the card that paid, or set it up, when it has none of its own."""
+    method = world.find("payment_method", (intent or {}).get("payment_method"))
+    if method is not None and subscription["default_payment_method"] is None and method["customer"]:
+        subscription["default_payment_method"] = method["id"]
+        world.save(subscription, "customer.subscription.updated")
+
+
+def _set_up(world: World, intent: Document) -> None:
+    """Take a subscription's pending setup off it when its card has been set up."""
+    subscription = world.find("subscription", intent.get("_subscription"))
+    if subscription is None or subscription["pending_setup_intent"] != intent["id"]:
+        return
+    subscription["pending_setup_intent"] = None
+    world.save(subscription, "customer.subscription.updated")
+    if subscription["payment_settings"]["save_default_payment_method"] == "on_subscription":
+        _save_method(world, subscription, intent)
 
 
 def settle(world: World, subscription: Document, invoice: Document) -> None:
@@ -107,6 +130,7 @@ def _set_delinquent(world: World, invoice: Document, *, delinquent: bool) -> Non
 
 
 invoicing.ON_PAID.append(_paid)
+methods.ON_SETUP.append(_set_up)
 invoicing.ON_CLOSED.append(_closed)
 invoicing.PLAN_RETRY.append(_plan_retry)
 invoicing.ON_PAYMENT_FAILED.append(_failed)

@@ -282,8 +282,9 @@ def void(world: World, invoice: Document) -> Document:
 
 
 def stop_collecting(world: World, invoice: Document) -> Document:
-    """Try no further to collect an open invoice by itself; it can still be paid."""
-    invoice.update(auto_advance=False, next_payment_attempt=None)
+    """Try no further to collect an invoice by itself, or to finalise a draft; it can still be paid."""
+    invoice.update(auto_advance=False, next_payment_attempt=None, automatically_finalizes_at=None)
+    world.unschedule("invoice.finalize", invoice)
     world.unschedule("invoice.retry", invoice)
     world.unschedule("invoice.collect", invoice)
     return world.save(invoice, "invoice.updated")
@@ -317,7 +318,9 @@ def finalise_when_due(world: World, invoice: Document) -> None:
     if invoice["status"] != "draft":
         return
     finalize(world, invoice)
-    if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
+    if invoice["status"] == "open" and invoice["collection_method"] == "send_invoice":
+        world.emit("invoice.sent", invoice)
+    elif invoice["status"] == "open":
         attempt(world, invoice)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,21 @@ def default_for(world: World, customer: Document, *preferred: str | None) -> Doc
     return None
 
 
+def _keep_for_later(world: World, intent: Document) -> None:
+    """Attach the card of a payment that was made to be used again."""
+    customer, method = (
+        world.find("customer", intent["customer"]),
+        world.find("payment_method", intent["payment_method"]),
+    )
+    if intent["setup_future_usage"] and customer and method and method["customer"] is None:
+        attach(world, method, customer)
+
+
+payments.ON_SUCCESS.append(_keep_for_later)
+# Told of each setup intent that has succeeded; subscriptions that wait for a card listen here.
+ON_SETUP: list[Callable[[World, Document], None]] = []
+
+
 def new_setup_intent(
     world: World, *, customer: str | None = None, metadata: dict[str, str] | None = None, **fields: Any
 ) -> Document:
@@ -157,6 +173,8 @@ def confirm_setup(world: World, intent: Document, method: Document, *, challenge
         attach(world, method, customer)
     world.save(intent)
     world.emit("setup_intent.succeeded", intent)
+    for tell in ON_SETUP:
+        tell(world, intent)
     return intent
 
 

@@ -326,8 +326,8 @@ def first_invoice(
     return invoice
 
 
-def end(world: World, subscription: Document, *, reason: str | None = None) -> Document:
-    """End a subscription now, for good; its unpaid invoices are collected no further by themselves."""
+def end(world: World, subscription: Document, *, reason: str | None = None, last: Document | None = None) -> Document:
+    """End a subscription now, for good; its unpaid invoices, but for the `last` one, are collected no further."""
     subscription.update(status="canceled", ended_at=world.now, pending_update=None, pause_collection=None)
     subscription.pop("status_details", None)
     if subscription["canceled_at"] is None:
@@ -338,8 +338,9 @@ def end(world: World, subscription: Document, *, reason: str | None = None) -> D
         discounts.end(world, discount)
     world.save(subscription)
     schedule(world, subscription)
-    for invoice in world.select("invoice", {"subscription": subscription["id"], "status": "open"}):
-        invoicing.stop_collecting(world, invoice)
+    for invoice in world.select("invoice", {"subscription": subscription["id"], "status": ["open", "draft"]}):
+        if last is None or invoice["id"] != last["id"]:
+            invoicing.stop_collecting(world, invoice)
     world.emit("customer.subscription.deleted", subscription)
     managed = world.find("subscription_schedule", subscription["schedule"])
     for tell in ON_END:

@@ -99,7 +99,14 @@ def update(world: World, params: Document, invoice: str) -> Document:
         document["discounts"] = document["_discounts"] = [discount["id"] for discount in made]
         drafting.total(world, document)
     merge_metadata(document, params)
-    return world.save(document, "invoice.updated")
+    world.save(document, "invoice.updated")
+    if "auto_advance" in params and document["status"] == "draft":
+        world.follow_clock_of(world.find("customer", document["customer"]))
+        if params["auto_advance"]:
+            invoicing.schedule_finalisation(world, document)
+        else:
+            world.unschedule("invoice.finalize", document)
+    return document
 
 
 @route("DELETE", "/v1/invoices/{invoice}")

@@ -15,6 +15,8 @@ Document = dict[str, Any]
 
 @route("POST", "/v1/invoices/create_preview")
 def create_preview(world: World, params: Document) -> Document:
+    if params.get("schedule_details"):
+        raise errors.invalid("The sandbox does not simulate `schedule_details`.", "schedule_details")
     customer = _customer_of(world, params)
     world.follow_clock_of(customer)
     with world.rehearsal() as trial:

@@ -36,6 +36,7 @@ def update(world: World, params: Document, subscription: str) -> Document:
     customer = world.get("customer", document["customer"])
     world.follow_clock_of(customer)
     _ensure_allowed(document, params)
+    routes.refuse_what_is_missing(params)
     merge_metadata(document, params)
     set_fields(document, params, ("description", "collection_method", "days_until_due"))
     set_fields(document, params, ("pending_invoice_item_interval", "application_fee_percent"))

@@ -21,6 +21,7 @@ from stripe_sandbox.routes.fields import check_metadata, set_fields
 from stripe_sandbox.world import World
 
 Document = dict[str, Any]
+NOT_SIMULATED = {"billing_schedules", "billing_thresholds", "transfer_data", "on_behalf_of"}
 
 
 @route("POST", "/v1/subscriptions")
@@ -29,12 +30,13 @@ def create(world: World, params: Document) -> Document:
         raise errors.parameter_missing("customer")
     if not params.get("items"):
         raise errors.parameter_missing("items")
+    refuse_what_is_missing(params)
     customer = world.get("customer", params["customer"], param="customer")
     world.follow_clock_of(customer)
     wanted = [wanted_item(world, entry, n) for n, entry in enumerate(params["items"])]
     if len({entry["price"]["currency"] for entry in wanted}) > 1:
         raise errors.invalid("All prices of a subscription must have the same currency.", "items")
-    trial_end = _trial_end(world, params)
+    trial_end = _trial_end(world, params, wanted)
     method = default_method(world, customer, params)
     send = params.get("collection_method") == "send_invoice"
     if send and params.get("days_until_due") is None:
@@ -70,9 +72,20 @@ def create(world: World, params: Document) -> Document:
     customer["currency"] = customer["currency"] or subscription["currency"]
     world.save(customer, "customer.updated")
     subscriptions.start(world, subscription)
+    _ask_for_setup(world, customer, subscription)
     extra = [added_line(world, customer, entry) for entry in params.get("add_invoice_items") or []]
     bill_first(world, subscription, extra, params)
     return subscription
+
+
+def _ask_for_setup(world: World, customer: Document, subscription: Document) -> None:
+    """Give a trial without a card the setup intent with which one can be added."""
+    if subscription["status"] != "trialing" or subscription["collection_method"] == "send_invoice":
+        return
+    if methods.default_for(world, customer, subscription["default_payment_method"]) is None:
+        intent = methods.new_setup_intent(world, customer=customer["id"], _subscription=subscription["id"])
+        subscription["pending_setup_intent"] = intent["id"]
+        world.save(subscription)
 
 
 def bill_first(world: World, subscription: Document, extra: list[Document], params: Document) -> None:
@@ -123,6 +136,16 @@ def _metered(price: Document) -> bool:
     return bool(price["recurring"]["usage_type"] == "metered")
 
 
+def refuse_what_is_missing(params: Document) -> None:
+    """Raise for parameters that Stripe knows and this sandbox does not simulate: silence would be a lie."""
+    given = set(params) & NOT_SIMULATED
+    items = params.get("items") or []
+    given |= {f"items[{n}][discounts]" for n, item in enumerate(items) if item.get("discounts")}
+    if any(params[name] for name in given if name in params) or given - set(params):
+        name = min(given)
+        raise errors.invalid(f"The sandbox does not simulate `{name}`.", name)
+
+
 def added_line(world: World, customer: Document, entry: Document, *, subscription: Document | None = None) -> Document:
     if entry.get("price_data"):
         data = entry["price_data"]
@@ -137,9 +160,12 @@ def added_line(world: World, customer: Document, entry: Document, *, subscriptio
     return invoice_items.line_for(world, made)
 
 
-def _trial_end(world: World, params: Document) -> int | None:
+def _trial_end(world: World, params: Document, wanted: list[Document]) -> int | None:
     if params.get("trial_end") is not None and params.get("trial_period_days") is not None:
         raise errors.parameters_exclusive("trial_end", "trial_period_days")
+    if params.get("trial_from_plan"):
+        days = [entry["price"]["recurring"]["trial_period_days"] or 0 for entry in wanted]
+        return int(world.now + max(days) * 86400) if any(days) else None
     if params.get("trial_period_days"):
         return int(world.now + params["trial_period_days"] * 86400)
     end = params.get("trial_end")
@@ -221,6 +247,7 @@ def set_cancellation(world: World, subscription: Document, params: Document) -> 
             subscription["cancel_at"] = resolve_cancel_at(subscription, "max_period_end") if at_end else None
         subscription["cancel_at_period_end"] = at_end
     if "cancel_at" in params or "cancel_at_period_end" in params:
+        subscription["_cancel_prorates"] = params.get("proration_behavior") != "none"
         ends = bool(subscription["cancel_at"])
         subscription["canceled_at"] = world.now if ends else None
         subscription["cancellation_details"]["reason"] = "cancellation_requested" if ends else None
