@@ -55,6 +55,22 @@ class Contract:
         schema = self.defs[self.objects[object_name]]
         return [name for name in schema["properties"] if name not in schema["required"] and name != "deleted"]
 
+    def of(self, value: dict[str, Any]) -> Schema:
+        """Return the schema of an object by the name that it bears; an unknown one has no properties."""
+        name = self.objects.get(str(value.get("object")))
+        return {"$ref": name} if name else {}
+
+    def part(self, schema: Schema, name: str) -> Schema | None:
+        """Return the schema of a property without what says that it may be null or a list; None when there is none."""
+        found = self._deref(schema).get("properties", {}).get(name)
+        return None if found is None else self._unwrapped(found)
+
+    def _unwrapped(self, schema: Schema) -> Schema:
+        schema = self._deref(schema)
+        if "anyOf" in schema and not schema.get("expandable"):
+            return self._unwrapped(next(branch for branch in schema["anyOf"] if branch != {"type": "null"}))
+        return self._unwrapped(schema["items"]) if schema.get("type") == "array" else schema
+
     # Requests -----------------------------------------------------------------------------------------------------
 
     def coerce_request(self, route: str, form: dict[str, Any]) -> dict[str, Any]:

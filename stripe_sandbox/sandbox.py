@@ -75,9 +75,6 @@ class Sandbox:
     def note_violations(self, where: str, problems: list[str]) -> None:
         self.violations.extend(f"{where}: {problem}" for problem in problems)
 
-    def contract_has(self, kind: Any, field: str) -> bool:
-        return kind in self.contract.objects and field in self.contract.properties(kind)
-
     # Time ---------------------------------------------------------------------------------------------------------
 
     def advance(self, seconds: float) -> None:

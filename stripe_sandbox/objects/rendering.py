@@ -81,48 +81,40 @@ def public(value: Any) -> Any:
     return value
 
 
-def _expand(world: World, shown: Any, stored: Document, name: str, deeper: Tree, path: str) -> None:
-    if name not in shown or shown[name] is None:
+def _expand(world: World, shown: Any, stored: Document, name: str, deeper: Tree, path: str, schema: Any = None) -> None:
+    """Fill in one field; `schema` is what the contract says of a hash that is no object of its own."""
+    contract = world.sandbox.contract
+    part = contract.part(schema or contract.of(shown), name)
+    if part is None:
+        raise _not_expandable(path)
+    if shown.get(name) is None:
         bring = ON_DEMAND.get(str(shown.get("object")), {}).get(name)
         if bring is not None:
             shown[name] = bring(world, stored)
-            if not deeper and _holds_hashes(shown[name]):
-                return  # Tiers, currency options: whole already, there is nothing to look up in them.
-    if name not in shown:
-        if name in ON_DEMAND.get(str(shown.get("object")), {}) or world.sandbox.contract_has(shown.get("object"), name):
-            return  # A field of the contract that this object does not have just now.
-        raise errors.invalid(f"This property cannot be expanded ({path}).", "expand")
-    shown[name] = _expanded(world, shown[name], deeper, path, top=name)
+            if not deeper:
+                return
+    if name in shown:
+        shown[name] = _expanded(world, shown[name], deeper, path, part)
 
 
-def _expanded(world: World, value: Any, deeper: Tree, path: str, top: str) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        found = world.find_any(value)
-        if found is None:
-            if top in ("id", "object"):
-                raise errors.invalid(f"This property cannot be expanded ({path}).", "expand")
-            return value
-        return render(world, found, deeper)
+def _expanded(world: World, value: Any, deeper: Tree, path: str, part: Document) -> Any:
     if isinstance(value, list):
-        return [_expanded(world, item, deeper, path, top) for item in value]
-    if isinstance(value, dict):
-        if not deeper and "object" not in value and top != "data" and not _is_hash_of_ids(value):
-            raise errors.invalid(f"This property cannot be expanded ({path}).", "expand")
-        stored = (world.find_any(value["id"]) if isinstance(value.get("id"), str) else None) or value
-        for name, further in deeper.items():
-            _expand(world, value, stored, name, further, f"{path}.{name}")
-        return value
-    raise errors.invalid(f"This property cannot be expanded ({path}).", "expand")
+        return [_expanded(world, item, deeper, path, part) for item in value]
+    if isinstance(value, str) or value is None:
+        if not part.get("expandable") and (isinstance(value, str) or part.get("type") != "object"):
+            raise _not_expandable(path)
+        found = world.find_any(value) if value else None
+        return value if found is None else render(world, found, deeper)
+    if not isinstance(value, dict) or (not deeper and "object" not in value):
+        raise _not_expandable(path)
+    stored = (world.find_any(value["id"]) if isinstance(value.get("id"), str) else None) or value
+    for name, further in deeper.items():
+        _expand(world, value, stored, name, further, f"{path}.{name}", None if "id" in value else part)
+    return value
 
 
-def _holds_hashes(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and all(isinstance(item, dict) for item in value))
-
-
-def _is_hash_of_ids(value: Document) -> bool:
-    return not value
+def _not_expandable(path: str) -> errors.StripeError:
+    return errors.invalid(f"This property cannot be expanded ({path}).", "expand")
 
 
 def listing(url: str, data: list[Any], *, has_more: bool = False, total_count: int | None = None) -> Document:

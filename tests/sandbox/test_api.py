@@ -176,6 +176,15 @@ def test_expand_reaches_four_levels_and_no_further(client, goods, sandbox):
         client.v1.customers.retrieve(goods.customer, {"expand": ["nonsense"]})
 
 
+def test_only_what_the_contract_calls_expandable_expands(client, goods):
+    intent = client.v1.payment_intents.create({"amount": 100, "currency": "usd", "description": goods.customer})
+    for path in ("description", "amount", "metadata", "status", "id"):
+        with pytest.raises(stripe.InvalidRequestError, match="This property cannot be expanded"):
+            client.v1.payment_intents.retrieve(intent.id, {"expand": [path]})
+    shown = client.v1.payment_intents.retrieve(intent.id, {"expand": ["customer", "latest_charge", "review"]})
+    assert (shown.customer, shown.latest_charge) == (None, None)
+
+
 def test_lookup_keys_move_only_when_asked_to(client, goods):
     wanted = {"product": goods.product, "currency": "usd", "unit_amount": 900, "lookup_key": "pro"}
     first = client.v1.prices.create(wanted)
