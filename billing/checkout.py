@@ -7,6 +7,7 @@ the intent's own key; write down its address. Killed between any two of them, th
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -60,7 +61,8 @@ def start(account_id: int, price_key: str, *, base_url: str) -> str:
 
     An open session for the same thing is offered again; an open session for another plan is closed first, so that two
     tabs cannot buy two subscriptions. Raises what `describe` raises, AlreadyPaid when the subscription was paid a
-    moment ago in another tab, PriceMissing, and errors.StripeError.
+    moment ago in another tab, CheckoutBusy when another plan was chosen at the same moment, PriceMissing, and
+    errors.StripeError.
     """
     for blocker in database.write(_blockers, account_id, price_key):
         _expire(blocker)
@@ -72,7 +74,11 @@ def start(account_id: int, price_key: str, *, base_url: str) -> str:
     customer_id = customers.ensure(account_id)
     params = _session_params(intent, customer_id, prices.stripe_price_id(intent.price_key), base_url)
     answer = gateway.create_checkout_session(params, idempotency_key=f"checkout:{intent.public_id}")
-    database.write(_opened, intent.id, answer)
+    if not database.write(_opened, intent.id, answer):
+        # Another tab chose another plan while Stripe was asked: nobody may pay this session beside that one.
+        with suppress(errors.StripeRefused):
+            gateway.expire_checkout_session(answer["id"])
+        raise errors.CheckoutBusy(price_key)
     return str(answer["url"])
 
 
@@ -163,16 +169,16 @@ def _is_reusable(intent: CheckoutIntent, offer: Offer) -> bool:
 
 
 def _expire(intent: CheckoutIntent) -> None:
-    if intent.stripe_session_id is None:
-        database.write(_set_status, intent.id, "failed")
+    session_id = intent.stripe_session_id or database.write(_abandon, intent.id)
+    if session_id is None:
         return
     try:
-        status = gateway.expire_checkout_session(intent.stripe_session_id)["status"]
+        status = gateway.expire_checkout_session(session_id)["status"]
     except errors.StripeRefused:
         # It was paid or ran out a moment ago: then the truth decides.
-        status = gateway.retrieve_checkout_session(intent.stripe_session_id)["status"]
+        status = gateway.retrieve_checkout_session(session_id)["status"]
     if status == "complete":
-        raise errors.AlreadyPaid(intent.stripe_session_id)
+        raise errors.AlreadyPaid(session_id)
     database.write(_set_status, intent.id, status)
 
 
@@ -192,12 +198,28 @@ def _set_status(session: Session, intent_id: int, status: str) -> None:
     session.execute(update(CheckoutIntent).where(CheckoutIntent.id == intent_id).values(status=status))
 
 
-def _opened(session: Session, intent_id: int, stripe_session: Json) -> None:
+def _abandon(session: Session, intent_id: int) -> str | None:
+    """Give up an intent without a session; return the session's id when it got one since the intent was read.
+
+    Whoever is still asking Stripe for that session learns of it in `_opened`, before its address reaches anybody.
+    """
     session.execute(
         update(CheckoutIntent)
-        .where(CheckoutIntent.id == intent_id)
-        .values(status=stripe_session["status"], stripe_session_id=stripe_session["id"], url=stripe_session["url"])
+        .where(CheckoutIntent.id == intent_id, CheckoutIntent.stripe_session_id.is_(None))
+        .values(status="failed")
     )
+    return session.scalar(select(CheckoutIntent.stripe_session_id).where(CheckoutIntent.id == intent_id))
+
+
+def _opened(session: Session, intent_id: int, stripe_session: Json) -> bool:
+    """Write down an intent's session; return False when the intent was given up meanwhile."""
+    running = update(CheckoutIntent).where(
+        CheckoutIntent.id == intent_id, CheckoutIntent.status.in_(("creating", "open"))
+    )
+    opened = running.values(
+        status=stripe_session["status"], stripe_session_id=stripe_session["id"], url=stripe_session["url"]
+    )
+    return session.execute(opened.returning(CheckoutIntent.id)).scalar_one_or_none() is not None
 
 
 def _session_params(intent: CheckoutIntent, customer_id: str, stripe_price_id: str, base_url: str) -> Json:
