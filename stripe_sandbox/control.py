@@ -13,6 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from stripe_sandbox import api, deliveries, errors, ids
+from stripe_sandbox.engine import account_settings
 from stripe_sandbox.routes import webhook_endpoints
 from stripe_sandbox.sandbox import Sandbox
 
@@ -90,6 +91,13 @@ def faults(given: dict[str, Any]) -> dict[str, Any]:
         sandbox.break_deliveries(**fault)
     sandbox.limit_requests(int(given.get("requests_per_second", 0)))
     return sandbox.faults.saved()
+
+
+@blueprint.post("/billing", endpoint="billing")
+@steering
+def billing(given: dict[str, Any]) -> dict[str, Any]:
+    """Change what Stripe keeps in its Dashboard: `{"retry_days": [3, 5, 7], "after_retries": "cancel", ...}`."""
+    return account_settings.change(_sandbox().store, **given)
 
 
 @blueprint.post("/listen", endpoint="listen")

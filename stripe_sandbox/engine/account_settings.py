@@ -29,6 +29,11 @@ def change(store: Store, **wanted: Any) -> dict[str, Any]:
         raise ValueError(f"unknown billing settings: {', '.join(sorted(unknown))}; known are {', '.join(DEFAULTS)}")
     if wanted.get("after_retries", "cancel") not in OUTCOMES:
         raise ValueError(f"after_retries must be one of {', '.join(OUTCOMES)}, not {wanted['after_retries']!r}")
+    days = wanted.get("retry_days", [])
+    if not isinstance(days, list) or not all(isinstance(day, int) and 0 < day <= 60 for day in days):
+        raise ValueError(f"retry_days must be a list of days from 1 to 60, not {days!r}")
+    if not isinstance(wanted.get("upcoming_days", 0), int) or not 0 <= wanted.get("upcoming_days", 0) <= 60:
+        raise ValueError(f"upcoming_days must be a number from 0 to 60, not {wanted['upcoming_days']!r}")
     settings = {**get(store), **wanted}
     store.set_setting("billing", settings)
     return settings

@@ -14,8 +14,14 @@ from stripe_sandbox.world import World
 Document = dict[str, Any]
 
 
+def _refuse_what_is_missing(params: Document) -> None:
+    if params.get("pause_schedules"):
+        raise errors.invalid("The sandbox does not simulate `pause_schedules`.", "pause_schedules")
+
+
 @route("POST", "/v1/subscription_schedules")
 def create(world: World, params: Document) -> Document:
+    _refuse_what_is_missing(params)
     metadata = check_metadata(params.get("metadata"))
     if params.get("from_subscription"):
         if params.get("phases"):
@@ -57,6 +63,7 @@ def retrieve(world: World, params: Document, schedule: str) -> Document:
 
 @route("POST", "/v1/subscription_schedules/{schedule}")
 def update(world: World, params: Document, schedule: str) -> Document:
+    _refuse_what_is_missing(params)
     document = _current(world, schedule)
     if document["status"] not in ("not_started", "active"):
         raise errors.invalid(

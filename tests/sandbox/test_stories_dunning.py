@@ -113,8 +113,24 @@ def test_retries_follow_the_account_s_own_days(sandbox, client, goods, failing):
     assert client.v1.subscriptions.retrieve(failing.id).status == "canceled"
     with pytest.raises(ValueError, match="unknown billing settings: retries"):
         account_settings.change(sandbox.store, retries=[1])
-    with pytest.raises(ValueError, match="after_retries must be one of"):
-        account_settings.change(sandbox.store, after_retries="shrug")
+    for wrong, words in (
+        ({"after_retries": "shrug"}, "after_retries must be one of"),
+        ({"retry_days": [0]}, "retry_days must be a list"),
+        ({"upcoming_days": -1}, "upcoming_days must be a number"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            account_settings.change(sandbox.store, **wrong)
+
+
+def test_the_retries_of_a_server_are_set_over_its_own_address(sandbox, client, goods):
+    asked = sandbox.browser().post(
+        "/sandbox/billing", json={"retry_days": [2]}, headers={"Authorization": "Bearer sk_test_sandbox"}
+    )
+    assert (asked.status_code, asked.json["retry_days"]) == (200, [2])
+    refused = sandbox.browser().post(
+        "/sandbox/billing", json={"retry_days": "often"}, headers={"Authorization": "Bearer sk_test_sandbox"}
+    )
+    assert refused.status_code == 400
 
 
 def test_a_card_that_wants_its_holder_asks_for_action_at_renewal(sandbox, client, goods):
