@@ -18,6 +18,7 @@ from accounts import people
 from billing import allowances, catalog, gateway
 from config import Config
 from extensions import csrf, db, limiter, migrate
+from web import templates
 
 ROOT = Path(__file__).resolve().parent
 
@@ -32,6 +33,7 @@ def create_app(config: Config | None = None, *, stripe_http_client: Any = None) 
         load_dotenv(ROOT / ".env")
         config = Config.from_env()
     app = Flask(__name__)
+    app.jinja_environment = templates.SharedGlobals
     _configure(app, config)
     _bind_extensions(app, config)
     _bind_billing(app, config, stripe_http_client)

@@ -17,9 +17,10 @@ def current_account() -> Account:
     """
     if not current_user.is_authenticated:
         raise people.AccountNotFound("nobody is signed in")
-    if "current_account_id" not in g:
-        g.current_account_id = people.personal_account(db.session(), current_user.id).id
-    return people.get_account(db.session(), g.current_account_id)
+    if "current_account" not in g:
+        g.current_account = people.personal_account(db.session(), current_user.id)
+    found: Account = g.current_account
+    return found
 
 
 def find_current_account() -> Account | None:

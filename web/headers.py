@@ -28,7 +28,9 @@ FIXED = {
 def init_app(app: Flask) -> None:
     """Check where unsafe requests come from, and complete every response, errors and files included."""
     config: Config = app.config["TOLLGATE"]
-    policy = content_security_policy(config)
+    fixed = {**FIXED, "Content-Security-Policy": content_security_policy(config)}
+    if config.is_https:
+        fixed["Strict-Transport-Security"] = f"max-age={TWO_YEARS}; includeSubDomains"
 
     @app.before_request
     def refuse_other_sites() -> None:
@@ -37,11 +39,10 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def complete(response: Response) -> Response:
-        for name, value in FIXED.items():
-            response.headers.setdefault(name, value)
-        response.headers.setdefault("Content-Security-Policy", policy)
-        if config.is_https:
-            response.headers["Strict-Transport-Security"] = f"max-age={TWO_YEARS}; includeSubDomains"
+        given = {name.lower() for name, _ in response.headers}
+        for name, value in fixed.items():
+            if name.lower() not in given:
+                response.headers.add(name, value)
         if request.endpoint != "static":
             response.vary.add("Cookie")
             caching = "no-store" if is_personal() else "private, no-cache"
