@@ -62,5 +62,19 @@ def pretty(value: Any) -> str:
         try:
             value = json.loads(value)
         except ValueError:
-            return value
+            return str(value)
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+FAULTS = {
+    "slow": "Slow",
+    "429": "Too many requests (429)",
+    "500": "Fails (500), nothing done",
+    "500_after": "Fails (500), work done",
+    "unreachable": "Unreachable",
+    "unreachable_after": "Done, answer lost",
+    "drop": "Lost",
+    "duplicate": "Sent twice",
+    "delay": "Late",
+    "reorder": "Out of order",
+}
