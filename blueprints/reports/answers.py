@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from checker import errors
+from web import filters
 from web.answers import Answer
 
 
@@ -19,7 +20,9 @@ class PriceChanged(Exception):
 
 def ensure_price(credits: int, *, shown: str | int | None) -> None:
     """Raise PriceChanged unless this is the price that was shown."""
-    seen = int(shown) if str(shown or "").isdecimal() else None
+    given = str(shown if shown is not None else "")
+    # No price has ten digits, and Python refuses to read thousands of them.
+    seen = int(given) if given.isdecimal() and len(given) < 10 else None
     if seen != credits:
         raise PriceChanged(credits, seen)
 
@@ -67,7 +70,7 @@ ANSWERS: dict[type[Exception], Answer] = {
         409,
         "price-changed",
         "The price is another one now",
-        lambda e: f"This costs {e.credits:,} credits. Look at the new price and send it again; nothing was charged.",
+        lambda e: f"This costs {filters.credits(e.credits)}. Look at the new price and send it again; nothing was charged.",
         lambda e: {"credits": e.credits, "shown": e.shown},
         about="The work costs something else than was agreed to. Nothing was charged.",
     ),

@@ -68,7 +68,10 @@ def index() -> Response:
 
 
 def _body() -> tuple[str, str, int | None]:
-    body = request.get_json()
+    try:
+        body = request.get_json()
+    except RecursionError as error:
+        raise BadRequest("The JSON is nested too deeply.") from error
     if not isinstance(body, dict):
         raise BadRequest('Send a JSON object such as {"text": "..."}.')
     unknown = sorted(set(body) - {"text", "advert", "max_credits"})

@@ -112,7 +112,7 @@ def test_a_form_of_three_days_ago_is_refused(app: Flask, clock: Clock) -> None:
 def test_nobody_pays_a_price_they_have_not_seen(app: Flask) -> None:
     ann = sign_up(app)
     give_credits(app, ann, 10)
-    for shown in ("1", "", "3", "junk", "-2", "2.0"):
+    for shown in ("1", "", "3", "junk", "-2", "2.0", "9" * 5000):
         answer = check(ann, TWO_PAGES, shown_credits=shown)
         assert answer.status_code == 409, shown
         page = answer.get_data(as_text=True)

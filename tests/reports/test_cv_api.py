@@ -93,8 +93,14 @@ def test_a_wrong_request_is_a_problem_and_costs_nothing(
 def test_what_is_no_json_is_415_or_400(ann: Person) -> None:
     headers = {"X-CSRFToken": csrf_token(ann.client), "Idempotency-Key": "a-key-of-the-test"}
     assert ann.client.post("/api/v1/cv", data="text=x", headers=headers).status_code == 415
-    broken = ann.client.post("/api/v1/cv", data="{", content_type="application/json", headers=headers)
-    assert broken.status_code == 400
+    for body in ("{", "[" * 100_000):
+        broken = ann.client.post("/api/v1/cv", data=body, content_type="application/json", headers=headers)
+        assert broken.status_code == 400, body[:10]
+
+
+def test_the_longest_key_is_taken_and_a_longer_one_is_refused_in_words(ann: Person) -> None:
+    assert call_api(ann, {"text": ONE_PAGE}, key="k" * 128).status_code == 201
+    assert call_api(ann, {"text": ONE_PAGE}, key="k" * 129).status_code == 400
 
 
 def test_another_accounts_report_is_404(app: Flask, ann: Person) -> None:

@@ -55,7 +55,7 @@ def test_a_nonce_signed_for_something_else_is_refused(app: Flask) -> None:
         key_of(ann, data={"_idem": foreign})
 
 
-@pytest.mark.parametrize("given", [None, "short", "with a space", "x" * 201, "sn\u00f6wman-key"])
+@pytest.mark.parametrize("given", [None, "short", "with a space", "x" * 129, "sn\u00f6wman-key"])
 def test_a_program_is_told_how_to_make_a_key(app: Flask, given: str | None) -> None:
     headers = {"Accept": "application/json"} | ({"Idempotency-Key": given} if given else {})
     with pytest.raises(BadRequest, match="Idempotency-Key"):
