@@ -11,9 +11,9 @@ from flask import Flask, Response, current_app, request
 from stripe_sandbox import api, control, engine, pages, routes
 from stripe_sandbox.sandbox import Sandbox
 
-engine.load()
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
+engine.load()
 routes.load()
 
 

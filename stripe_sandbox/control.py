@@ -119,6 +119,16 @@ def unlisten(given: dict[str, Any]) -> dict[str, Any]:
         return world.delete(world.get("webhook_endpoint", str(given.get("endpoint", "")), param="endpoint"))
 
 
+@blueprint.post("/roll_secret", endpoint="roll_secret")
+@steering
+def roll_secret(given: dict[str, Any]) -> dict[str, Any]:
+    """Give `endpoint` a new secret; for `keep_seconds` (a day) the old one signs beside it."""
+    with _sandbox().world() as world:
+        endpoint = world.get("webhook_endpoint", str(given.get("endpoint", "")), param="endpoint")
+        keep = float(given.get("keep_seconds", 86400))
+        return {"secret": webhook_endpoints.roll_secret(world, endpoint, keep_seconds=keep)}
+
+
 @blueprint.post("/attempts", endpoint="attempts")
 @steering
 def attempts(given: dict[str, Any]) -> dict[str, Any]:

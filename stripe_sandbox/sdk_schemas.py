@@ -215,11 +215,11 @@ class _Reader:
 
 def _operands(node: ast.BinOp) -> list[ast.expr]:
     parts: list[ast.expr] = []
-    todo: list[ast.expr] = [node]
-    while todo:
-        part = todo.pop()
+    waiting: list[ast.expr] = [node]
+    while waiting:
+        part = waiting.pop()
         if isinstance(part, ast.BinOp):
-            todo.extend([part.right, part.left])
+            waiting.extend([part.right, part.left])
         else:
             parts.append(part)
     return parts

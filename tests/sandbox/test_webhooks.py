@@ -86,11 +86,13 @@ def test_deliveries_can_be_reversed_shuffled_and_doubled(sandbox, client, endpoi
 
 
 def test_a_rolled_secret_signs_beside_the_old_one(sandbox, client, endpoint):
-    from stripe_sandbox.routes import webhook_endpoints
-
-    with sandbox.world() as world:
-        document = next(world.select("webhook_endpoint"))
-        new = webhook_endpoints.roll_secret(world, document, keep_seconds=3600)
+    made = client.v1.webhook_endpoints.list().data[0].id
+    rolled = sandbox.browser().post(
+        "/sandbox/roll_secret",
+        json={"endpoint": made, "keep_seconds": 3600},
+        headers={"Authorization": "Bearer sk_test_sandbox"},
+    )
+    new = rolled.get_json()["secret"]
     client.v1.customers.create({})
     headers = {}
     sandbox.deliver(lambda url, sent, body: headers.update(sent) or endpoint(url, sent, body))
