@@ -70,7 +70,9 @@ ANSWERS: dict[type[Exception], Answer] = {
         409,
         "price-changed",
         "The price is another one now",
-        lambda e: f"This costs {filters.credits(e.credits)}. Look at the new price and send it again; nothing was charged.",
+        lambda e: (
+            f"This costs {filters.credits(e.credits)}. Look at the new price and send it again; nothing was charged."
+        ),
         lambda e: {"credits": e.credits, "shown": e.shown},
         about="The work costs something else than was agreed to. Nothing was charged.",
     ),
