@@ -172,8 +172,9 @@ def _run_once(
 
 
 def _replay(sandbox: Sandbox, request: Request, form: dict[str, Any], key: str) -> Any:
+    sandbox.store.execute("DELETE FROM idempotency WHERE created < ?", sandbox.clock.now() - IDEMPOTENCY_SECONDS)
     stored = sandbox.store.row("SELECT * FROM idempotency WHERE key = ?", key)
-    if stored is None or stored["created"] < sandbox.clock.now() - IDEMPOTENCY_SECONDS:
+    if stored is None:
         return None
     if stored["path"] != request.path:
         raise errors.StripeError(
