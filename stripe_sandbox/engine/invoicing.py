@@ -164,14 +164,14 @@ def pay(
         raise RuntimeError(f"the open invoice {invoice['id']} has no payment")
     if automatic or invoice["attempt_count"] == 0:
         invoice["attempt_count"] += 1
-    invoice["attempted"] = True
-    world.save(invoice)
+    invoice["attempted"] = True  # Saved with what comes of the attempt, so that one event tells of both.
     if method is None:
         raise _no_method(world, invoice, intent)
     payments.confirm(world, intent, method, off_session=off_session)
     if intent["status"] == "requires_action":
         for plan in PLAN_RETRY:
             plan(world, invoice)
+        world.save(invoice, "invoice.updated")
         world.emit("invoice.payment_action_required", invoice)
         for tell in ON_PAYMENT_FAILED:
             tell(world, invoice)
