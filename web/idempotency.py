@@ -16,7 +16,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import BadRequest
 
 from config import Config
-from web import problems
+from web import problems, tokens
 from web.current import current_account
 
 FIELD = "_idem"
@@ -81,4 +81,5 @@ def _from_form() -> str:
 def _serializer() -> URLSafeTimedSerializer:
     config: Config = current_app.config["TOLLGATE"]
     # itsdangerous signs with the last key and accepts all.
-    return URLSafeTimedSerializer([*reversed(config.secret_key_fallbacks), config.secret_key], salt=SALT)
+    keys = [*reversed(config.secret_key_fallbacks), config.secret_key]
+    return URLSafeTimedSerializer(keys, salt=SALT, signer=tokens.ClockSigner)

@@ -15,7 +15,9 @@ class TokenInvalid(Exception):
     """The link was altered, cut off, made for something else, or is too old."""
 
 
-class _Signer(TimestampSigner):
+class ClockSigner(TimestampSigner):
+    """Signs with the time of the app's clock, so that what is signed runs out by it too."""
+
     def get_timestamp(self) -> int:
         return int(clock.now().timestamp())
 
@@ -38,4 +40,4 @@ def read(purpose: str, token: str, *, within: timedelta) -> str:
 
 def _serializer(purpose: str) -> URLSafeTimedSerializer:
     keys = [*current_app.config["SECRET_KEY_FALLBACKS"], current_app.config["SECRET_KEY"]]
-    return URLSafeTimedSerializer(keys, salt=f"tollgate.{purpose}", signer=_Signer)
+    return URLSafeTimedSerializer(keys, salt=f"tollgate.{purpose}", signer=ClockSigner)

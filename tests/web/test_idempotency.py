@@ -9,6 +9,7 @@ from werkzeug.exceptions import BadRequest
 from accounts.models import User
 from extensions import db
 from tests.persons import Person, sign_up
+from tests.worlds import Clock
 from web import idempotency
 
 
@@ -44,6 +45,16 @@ def test_a_nonce_of_another_account_is_refused(app: Flask) -> None:
     ann, bob = sign_up(app, "ann@example.com"), sign_up(app, "bob@example.com")
     with pytest.raises(BadRequest, match="another account"):
         key_of(bob, data={"_idem": mint(ann)})
+
+
+def test_a_nonce_runs_out_after_two_days_of_the_apps_clock(app: Flask, clock: Clock) -> None:
+    ann = sign_up(app)
+    nonce = mint(ann)
+    clock.advance(days=1, hours=23)
+    assert key_of(ann, data={"_idem": nonce})
+    clock.advance(hours=2)
+    with pytest.raises(BadRequest, match="more than two days old"):
+        key_of(ann, data={"_idem": nonce})
 
 
 def test_a_nonce_signed_for_something_else_is_refused(app: Flask) -> None:
