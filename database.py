@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -19,9 +20,9 @@ from sqlalchemy import BigInteger, DateTime, Dialect, Engine, Integer, TypeDecor
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from extensions import Base, db
 
@@ -34,6 +35,8 @@ TRIES = 8
 LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 15_000
 SQLITE_BUSY_TIMEOUT_MS = 10_000
+PING_AFTER_IDLE_SECONDS = 1.0
+LAST_USED = "last used"
 # Serialization failure, deadlock, lock not available: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 
@@ -69,16 +72,35 @@ def engine_options(url: str) -> dict[str, Any]:
         "pool_size": 10,
         "max_overflow": 20,
         "pool_timeout": 10,
-        "pool_pre_ping": True,
     }
 
 
 def prepare(engine: Engine) -> None:
-    """Make SQLite durable, concurrent and honest about transactions; PostgreSQL needs nothing."""
-    if engine.dialect.name != "sqlite":
+    """Make SQLite durable, concurrent and honest about transactions, and find lost connections to PostgreSQL early."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite_connection)
+        event.listen(engine, "begin", _begin_sqlite_transaction)
         return
-    event.listen(engine, "connect", _prepare_sqlite_connection)
-    event.listen(engine, "begin", _begin_sqlite_transaction)
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_ping_after_idling, engine.dialect))
+
+
+def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info[LAST_USED] = time.monotonic()
+
+
+def _ping_after_idling(
+    dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
+) -> None:
+    # SQLAlchemy's pool_pre_ping asks before every use, which costs as much as a query of its own. One that answered a
+    # moment ago is trusted; the first one found dead after a restart of the server makes the pool forget them all.
+    idle = time.monotonic() - record.info.get(LAST_USED, time.monotonic())
+    if idle < PING_AFTER_IDLE_SECONDS:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error
 
 
 def _prepare_sqlite_connection(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

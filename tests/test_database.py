@@ -83,6 +83,24 @@ def test_another_trouble_is_not_tried_again(context: Flask) -> None:
     assert len(attempts) == 1
 
 
+def test_connections_that_died_while_idle_are_replaced_unnoticed(
+    context: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if db.engine.dialect.name == "sqlite":
+        pytest.skip("a file does not hang up")
+    monkeypatch.setattr(database, "PING_AFTER_IDLE_SECONDS", 0.0)
+    database.write(put, "before")
+    others = sa.text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    server = sa.create_engine(db.engine.url, poolclass=sa.NullPool)
+    with server.connect() as connection:
+        connection.execute(others)
+    database.write(put, "after")
+    assert names() == {"before", "after"}
+
+
 def test_a_hundred_increments_at_once_are_a_hundred(app: Flask) -> None:
     with app.app_context():
         database.write(put, "count")
