@@ -18,8 +18,15 @@ AccountHook = Callable[[Session, int], None]
 
 _account_hooks: list[AccountHook] = []
 
-# Built once: every page of a signed-in person asks for it.
+# Built once: pages of a signed-in person ask for them.
 _PERSONAL = select(Account).where(Account.personal_user_id == bindparam("user_id"))
+_OWNERS = (
+    select(User.email)
+    .join(Membership, Membership.user_id == User.id)
+    .where(Membership.account_id == bindparam("account_id"), Membership.role == OWNER)
+    .order_by(Membership.id)
+    .limit(1)
+)
 
 
 class AccountNotFound(LookupError):
@@ -145,13 +152,7 @@ def find_user_by_uniquifier(session: Session, uniquifier: str) -> User | None:
 
 def owner_email(session: Session, account_id: int) -> str:
     """Return the address that mail about an account goes to: its first owner's; raise AccountNotFound."""
-    owners = (
-        select(User.email)
-        .join(Membership, Membership.user_id == User.id)
-        .where(Membership.account_id == account_id, Membership.role == OWNER)
-        .order_by(Membership.id)
-    )
-    email = session.scalar(owners.limit(1))
+    email = session.scalar(_OWNERS, {"account_id": account_id})
     if email is None:
         raise AccountNotFound(f"account {account_id} has no owner")
     return email
