@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 import clock
@@ -16,6 +16,14 @@ from billing import access, catalog
 from billing.models import Status, Subscription, TrialUse
 
 Json = dict[str, Any]
+
+# Built once: pages of prices and of billing ask for them.
+_LATEST = (
+    select(Subscription)
+    .where(Subscription.account_id == bindparam("owner_id"))
+    .order_by(Subscription.is_primary.desc(), Subscription.started_at.desc(), Subscription.stripe_id)
+)
+_TRIAL = select(TrialUse.key).where(TrialUse.key.in_(bindparam("keys", expanding=True))).limit(1)
 
 
 def apply(session: Session, account_id: int, stripe_subscription: Json) -> Subscription:
@@ -37,17 +45,12 @@ def apply(session: Session, account_id: int, stripe_subscription: Json) -> Subsc
 def has_used_trial(session: Session, account_id: int) -> bool:
     """Tell whether the account, or another one with the same normalised e-mail address, has had its trial."""
     keys = [f"account:{account_id}", _email_key(session, account_id)]
-    return session.scalar(select(TrialUse.key).where(TrialUse.key.in_(keys)).limit(1)) is not None
+    return session.scalar(_TRIAL, {"keys": keys}) is not None
 
 
 def latest(session: Session, account_id: int) -> Subscription | None:
     """Find the subscription to speak of on pages: the primary one, else the one that started last."""
-    query = (
-        select(Subscription)
-        .where(Subscription.account_id == account_id)
-        .order_by(Subscription.is_primary.desc(), Subscription.started_at.desc(), Subscription.stripe_id)
-    )
-    return session.scalars(query).first()
+    return session.scalars(_LATEST, {"owner_id": account_id}).first()
 
 
 def price_key_of(stripe_price: Json) -> str | None:
