@@ -36,8 +36,13 @@ def poll() -> int:
 
 
 def _position(session: Session) -> int:
+    """Return where to go on from, and write the start down: a worker that sleeps before the first event misses none."""
     known = session.scalar(select(Cursor.position).where(Cursor.name == CURSOR))
-    return known if known is not None else int(clock.now().timestamp())
+    if known is not None:
+        return known
+    position = int(clock.now().timestamp())
+    _move(session, position)
+    return position
 
 
 def _move(session: Session, position: int) -> None:
