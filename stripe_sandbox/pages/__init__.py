@@ -28,7 +28,7 @@ def register(app: Flask) -> None:
         if hasattr(found, "blueprint"):
             app.register_blueprint(found.blueprint)
     app.jinja_env.globals.update(tone_of=words.tone_of, brand_name=test_cards.brand, kind_name=words.kind_name)
-    app.jinja_env.filters.update(moment=words.moment, day=words.day, money=words.amount, pretty=words.pretty)
+    app.jinja_env.filters.update(moment=words.moment, day=words.day, money=words.amount, path_of=words.path_of)
     app.after_request(_harden)
     for status in PROBLEMS:
         app.register_error_handler(status, _explain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.parse
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +55,11 @@ def day(at: float | None) -> str:
 
 def amount(cents: int | None, currency: str | None) -> str:
     return "" if cents is None else money(cents, currency or "usd")
+
+
+def path_of(url: str) -> str:
+    """Return an address without its host: links between the sandbox's own pages stay where the reader is."""
+    return urllib.parse.urlsplit(url)._replace(scheme="", netloc="").geturl()
 
 
 def pretty(value: Any) -> str:
