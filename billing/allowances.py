@@ -35,14 +35,18 @@ def grant_free_allowance(session: Session, account_id: int) -> bool:
     )
 
 
-def due_accounts(session: Session, limit: int = 100) -> list[int]:
-    """List accounts whose latest plan credits have run out, so that a month may be due."""
-    latest = func.max(PlanGrant.ends_at)
+def due_accounts(session: Session, *, after: int = 0, limit: int = 100) -> list[int]:
+    """List accounts whose latest plan credits have run out, so that a month may be due; by their ids, above `after`.
+
+    A month that waits for an invoice is not granted and stays on the list: ask on until nothing is left, or those who
+    wait would stand in front of all others.
+    """
     query = (
         select(PlanGrant.account_id)
+        .where(PlanGrant.account_id > after)
         .group_by(PlanGrant.account_id)
-        .having(latest <= clock.now())
-        .order_by(latest)
+        .having(func.max(PlanGrant.ends_at) <= clock.now())
+        .order_by(PlanGrant.account_id)
         .limit(limit)
     )
     return list(session.scalars(query))

@@ -47,10 +47,13 @@ def chores() -> list[Chore]:
     ]
 
 
-def grant_due_allowances() -> int:
+def grant_due_allowances(*, page: int = 100) -> int:
     """Grant every monthly allowance that is due, one account and transaction at a time; return how many."""
-    accounts = database.write(allowances.due_accounts)
-    return sum(database.write(allowances.grant_due, account_id) for account_id in accounts)
+    granted, after = 0, 0
+    while accounts := database.write(allowances.due_accounts, after=after, limit=page):
+        granted += sum(database.write(allowances.grant_due, account_id) for account_id in accounts)
+        after = accounts[-1]
+    return granted
 
 
 def run_once() -> int:

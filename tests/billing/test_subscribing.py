@@ -148,6 +148,19 @@ def test_the_free_allowance_comes_back_each_month_and_only_once(app: Flask, stri
     assert ann.balance() == 3
 
 
+def test_accounts_that_wait_for_an_invoice_hold_up_nobodys_allowance(app: Flask, stripe: Stripe, clock: Clock) -> None:
+    waiting = sign_up(app, "ann@example.com")
+    stripe.pay(waiting.checkout("basic_monthly"))
+    stripe.settle()
+    clock.advance(days=2)
+    free = sign_up(app, "bob@example.com")
+    app_clock.travel(timedelta(days=45))  # the app's alone: Stripe is late with the renewal
+    with app.app_context():
+        assert worker.grant_due_allowances(page=1) == 1
+        assert allowances.due_accounts(db.session()) == [waiting.account_id]
+    assert free.balance() == 3
+
+
 def test_past_due_keeps_the_plan_for_seven_days_and_not_for_ever() -> None:
     now = app_clock.now()
     for days, is_open in ((0, True), (6, True), (7, False), (30, False)):
