@@ -1,17 +1,23 @@
-"""The bare minimum that ours is measured against: plain Flask views on the bare database driver."""
+"""The bare minimum that ours is measured against: plain Flask views on the bare database driver.
+
+Beside them a page as people write it: the same queries through SQLAlchemy, and the same text through a template.
+"""
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import sqlalchemy as sa
 import stripe
-from flask import Flask, Response, request
+from flask import Flask, Response, render_template, request
 
 SECONDS_OF_TOLERANCE = 300
 _local = threading.local()
@@ -67,3 +73,37 @@ def page() -> Flask:
         return Response(body, content_type="text/html; charset=utf-8")
 
     return app
+
+
+def usual_page() -> Flask:
+    """A view that sends recorded queries through SQLAlchemy and puts each text of the page into a template.
+
+    The template has neither macros nor layouts, and nobody is signed in.
+    """
+    app, engine = Flask(__name__), sa.create_engine(os.environ["DATABASE_URL"])
+    recorded = json.loads(Path(os.environ["BARE_PAGE"]).read_text())
+    queries = [(sql, tuple(given) if isinstance(given, list) else given) for sql, given in recorded["queries"]]
+    texts, source = _as_template(recorded["body"])
+    app.jinja_env.keep_trailing_newline = True
+    app.jinja_env.autoescape = True
+    template = app.jinja_env.from_string(source)
+
+    @app.get("/page")
+    def show() -> str:
+        with engine.connect() as database:
+            for sql, parameters in queries:
+                database.exec_driver_sql(sql, parameters).fetchall()
+        return render_template(template, texts=texts)
+
+    return app
+
+
+def _as_template(body: str) -> tuple[list[str], str]:
+    """Return a page's texts, and the page as a template that has an expression where each of them was."""
+    texts: list[str] = []
+
+    def taken_out(match: re.Match[str]) -> str:
+        texts.append(html.unescape(match[1]))
+        return f">{{{{ texts[{len(texts) - 1}] }}}}<"
+
+    return texts, re.sub(r">([^<>]*\S[^<>]*)<", taken_out, body)
