@@ -10,7 +10,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import errors
-from stripe_sandbox.engine import discounts, invoicing, pricing, prorations, subscriptions, tasks
+from stripe_sandbox.engine import discounts, invoicing, pricing, prorations, subscriptions, tasks, usage
 
 if TYPE_CHECKING:
     from stripe_sandbox.world import World
@@ -206,10 +206,14 @@ def make(world: World, subscription: Document, change: Change, params: Document)
         for item in subscriptions.items_of(after):
             if item["id"] == proration.get("_bills") and item["_billed"]:
                 item["_billed"]["invoice_item"] = made["id"]
-    lines = []
+    lines = _usage_cut_off(world, subscription, change)
+    if not change.invoiced:
+        for used in lines:
+            usage.make_item(world, subscription, used)
+        lines = []
     if change.restarts and after["status"] != "trialing":
         items = subscriptions.items_of(after)
-        lines = [line for item in items if (line := subscriptions.line_for(world, after, item))]
+        lines += [line for item in items if (line := subscriptions.line_for(world, after, item))]
     invoice = None
     if change.invoiced:
         invoice = subscriptions.draft_invoice(world, after, lines, billing_reason="subscription_update", pending=True)
@@ -222,6 +226,19 @@ def make(world: World, subscription: Document, change: Change, params: Document)
     if invoice is not None and not world.rehearsing:
         _collect(world, subscription, invoice, params)
     return invoice
+
+
+def _usage_cut_off(world: World, subscription: Document, change: Change) -> list[Document]:
+    """Return lines for the usage of metered items whose period a change ends: they leave, or start anew."""
+    kept = {item["id"]: item["price"] for item in subscriptions.items_of(change.after)}
+    lines = []
+    for item in subscriptions.items_of(subscription):
+        stays = kept.get(item["id"]) == item["price"] and not change.restarts
+        if stays or subscription["status"] not in subscriptions.RENEWING:
+            continue
+        line = usage.line_for(world, subscription, item, (usage.start_of(item), world.now))
+        lines.extend([line] if line and line["quantity"] else [])
+    return lines
 
 
 def put_in_force(subscription: Document, after: Document) -> None:

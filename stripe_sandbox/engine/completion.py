@@ -170,6 +170,7 @@ def _subscribe(
     invoice = subscriptions.first_invoice(
         world,
         subscription,
+        pending=False,
         extra_lines=[_one_time_line(world, session, item, customer) for item in once],
         _paid_by=intent["id"] if intent and intent["object"] == "payment_intent" else None,
     )

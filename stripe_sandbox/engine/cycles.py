@@ -56,7 +56,7 @@ def renew(world: World, subscription: Document) -> Document | None:
     for item in subscriptions.items_of(subscription):
         if item["current_period_end"] <= ended:
             began = min(began, item["current_period_start"])
-            line = usage.line_for(world, subscription, item, (item["current_period_start"], ended))
+            line = usage.line_for(world, subscription, item, (usage.start_of(item), ended))
             lines.extend([line] if line else [])
     if was_trialing:
         subscription["status"] = "active"
@@ -136,7 +136,7 @@ def bill_the_rest(world: World, subscription: Document, *, credit: bool = True) 
     """Draft a last invoice over metered usage up to now, pending items, and credit for time that was paid for."""
     lines = []
     for item in subscriptions.items_of(subscription):
-        start = item["current_period_start"]
+        start = usage.start_of(item)
         line = usage.line_for(world, subscription, item, (start, world.now)) if start < world.now else None
         lines.extend([line] if line and line["quantity"] else [])
         early = credit and item["current_period_end"] > world.now and subscription["status"] != "trialing"

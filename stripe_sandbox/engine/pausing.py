@@ -33,7 +33,8 @@ def pause(world: World, subscription: Document, params: Document) -> Document:
         credit = prorations.credit(world, subscription, item, at) if unused_from != "none" else None
         if credit and subscription["status"] != "trialing":
             prorations.make_item(world, subscription, credit)
-        line = usage.line_for(world, subscription, item, (start, world.now)) if used_through == "now" else None
+        since = usage.start_of(item)
+        line = usage.line_for(world, subscription, item, (since, world.now)) if used_through == "now" else None
         lines.extend([line] if line and line["quantity"] else [])
     if params.get("invoicing_behavior") == "invoice" or lines:
         _invoice(world, subscription, lines)
@@ -117,7 +118,7 @@ def work_out(
     for item in subscriptions.items_of(after):
         span = subscriptions.span_of(anchor, world.get("price", item["price"]), world.now)
         item.update(current_period_start=world.now if not unchanged else span[0], current_period_end=span[1])
-        item["_billed"] = None
+        item.update(_billed=None, _usage_from=world.now)
         if not unchanged:
             line = subscriptions.line_for(world, after, item)
             lines.extend([line] if line else [])

@@ -15,7 +15,6 @@ from stripe_sandbox.engine import (
     cycles,
     discounts,
     drafting,
-    invoice_items,
     phases,
     subscriptions,
     tasks,
@@ -187,16 +186,12 @@ def _swap(world: World, subscription: Document, wanted: list[Document]) -> None:
     What the leaving metered items counted becomes invoice items, for the same renewal.
     """
     rhythm = {item["id"]: world.get("price", item["price"])["recurring"] for item in _items(subscription)}
-    customer = world.get("customer", subscription["customer"])
     for item in _items(subscription):
         entry = next((one for one in wanted if one.get("id") == item["id"]), {})
         leaves = entry.get("deleted") or (entry.get("price") or {}).get("id") not in (None, item["price"])
-        line = usage.line_for(world, subscription, item, (item["current_period_start"], world.now)) if leaves else None
+        line = usage.line_for(world, subscription, item, (usage.start_of(item), world.now)) if leaves else None
         if line and line["quantity"]:
-            period = dict(line["period"])
-            more = {"description": line["description"], "quantity": line["quantity"], "period": period}
-            price = world.get("price", item["price"])
-            invoice_items.create(world, customer, price=price, amount=line["amount"], subscription=subscription, **more)
+            usage.make_item(world, subscription, line)
     plain = {"proration_behavior": "none"}
     before = subscription["billing_cycle_anchor"]
     after = changes.work_out(world, subscription, wanted, plain).after

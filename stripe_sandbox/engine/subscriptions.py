@@ -284,7 +284,8 @@ def draft_invoice(
     )
     if subscription["collection_method"] == "send_invoice":
         invoice["_days_until_due"] = subscription["days_until_due"]
-    discounts.used(world, applied)
+    taken = {part["discount"] for part in invoice["total_discount_amounts"] if part["amount"]}
+    discounts.used(world, [discount for discount in applied if discount["id"] in taken])
     subscription["latest_invoice"] = invoice["id"]
     note_billed(subscription, invoice)
     return invoice
@@ -311,19 +312,42 @@ def note_billed(subscription: Document, invoice: Document) -> None:
 
 
 def first_invoice(
-    world: World, subscription: Document, *, extra_lines: list[Document] | None = None, **fields: Any
+    world: World,
+    subscription: Document,
+    *,
+    extra_lines: list[Document] | None = None,
+    pending: bool = True,
+    **fields: Any,
 ) -> Document | None:
-    """Draft and finalise the invoice that starts a subscription; None when there is nothing to put on it."""
+    """Draft and finalise the invoice that starts a subscription; None when there is nothing to put on it.
+
+    It takes the customer's `pending` invoice items with it, which is how setup fees were billed before
+    `add_invoice_items`; Checkout, which has shown its total already, leaves them waiting.
+    """
+    invoice = draft_first(world, subscription, extra_lines=extra_lines, pending=pending, **fields)
+    if invoice is not None:
+        world.save(subscription)
+        invoicing.finalize(world, invoice)
+    return invoice
+
+
+def draft_first(
+    world: World,
+    subscription: Document,
+    *,
+    extra_lines: list[Document] | None = None,
+    pending: bool = True,
+    **fields: Any,
+) -> Document | None:
+    """Draft a subscription's first invoice; None when there is nothing to put on it."""
     lines = [line for item in items_of(subscription) if (line := line_for(world, subscription, item))]
+    lines.extend(invoice_items.pending_of(world, subscription) if pending else [])
     metered = any(is_metered(world.get("price", item["price"])) for item in items_of(subscription))
     if not lines and not extra_lines and not metered:
         return None
-    invoice = draft_invoice(
-        world, subscription, [*lines, *(extra_lines or [])], billing_reason="subscription_create", **fields
+    return draft_invoice(
+        world, subscription, [*lines, *(extra_lines or [])], **{"billing_reason": "subscription_create", **fields}
     )
-    world.save(subscription)
-    invoicing.finalize(world, invoice)
-    return invoice
 
 
 def end(world: World, subscription: Document, *, reason: str | None = None, last: Document | None = None) -> Document:

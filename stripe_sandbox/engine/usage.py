@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import errors, ids, objects
-from stripe_sandbox.engine import drafting, pricing, subscriptions, wording
+from stripe_sandbox.engine import drafting, invoice_items, pricing, subscriptions, wording
 from stripe_sandbox.objects import rendering
 
 if TYPE_CHECKING:
@@ -56,6 +56,26 @@ def line_for(world: World, subscription: Document, item: Document, period: tuple
         quantity=int(used),
         quantity_decimal=format(used.normalize(), "f"),
         metadata=dict(subscription["metadata"]),
+    )
+
+
+def start_of(item: Document) -> int:
+    """Return from when an item's usage is still to be billed: its period's start, or when it was resumed."""
+    return int(max(item.get("_usage_from") or 0, item["current_period_start"]))
+
+
+def make_item(world: World, subscription: Document, line: Document) -> None:
+    """Let a line of usage wait as an invoice item for the subscription's next invoice."""
+    price = world.get("price", line["pricing"]["price_details"]["price"])
+    invoice_items.create(
+        world,
+        world.get("customer", subscription["customer"]),
+        price=price,
+        amount=line["amount"],
+        quantity=line["quantity"],
+        description=line["description"],
+        period=dict(line["period"]),
+        subscription=subscription,
     )
 
 

@@ -117,14 +117,10 @@ def _new_subscription(world: World, customer: Document, params: Document, detail
     made = _redeem(world, customer, subscription["currency"], params, subscription["id"])
     subscription["discounts"] = [discount["id"] for discount in made]
     world.add(subscription)
-    lines = [
-        line
-        for item in subscriptions.items_of(subscription)
-        if (line := subscriptions.line_for(world, subscription, item))
-    ]
-    return subscriptions.draft_invoice(
-        world, subscription, lines, billing_reason="upcoming", pending=bool(params.get("invoice_items"))
-    )
+    invoice = subscriptions.draft_first(world, subscription, billing_reason="upcoming")
+    if invoice is None:
+        raise previews.none_upcoming(customer["id"])
+    return invoice
 
 
 def _redeem(world: World, customer: Document, currency: str, params: Document, subscription: str) -> list[Document]:

@@ -47,7 +47,7 @@ def update(world: World, params: Document, subscription: str) -> Document:
     _pause_collection(world, document, params)
     routes.set_cancellation(world, document, params)
     for entry in params.get("add_invoice_items") or []:
-        routes.added_line(world, customer, entry, subscription=document)
+        routes.add_item(world, customer, entry, subscription=document)
     if any(name in params for name in CHANGING):
         _change(world, document, params)
     else:

@@ -73,8 +73,9 @@ def create(world: World, params: Document) -> Document:
     world.save(customer, "customer.updated")
     subscriptions.start(world, subscription)
     _ask_for_setup(world, customer, subscription)
-    extra = [added_line(world, customer, entry) for entry in params.get("add_invoice_items") or []]
-    bill_first(world, subscription, extra, params)
+    for entry in params.get("add_invoice_items") or []:
+        add_item(world, customer, entry, subscription=subscription)
+    bill_first(world, subscription, params)
     return subscription
 
 
@@ -88,9 +89,9 @@ def _ask_for_setup(world: World, customer: Document, subscription: Document) -> 
         world.save(subscription)
 
 
-def bill_first(world: World, subscription: Document, extra: list[Document], params: Document) -> None:
+def bill_first(world: World, subscription: Document, params: Document) -> None:
     """Draft the first invoice and, unless the caller will confirm its payment, charge it."""
-    invoice = subscriptions.first_invoice(world, subscription, extra_lines=extra)
+    invoice = subscriptions.first_invoice(world, subscription)
     if subscription["status"] == "incomplete" and (invoice is None or invoice["status"] == "paid"):
         subscription["status"] = "active"
         world.save(subscription, "customer.subscription.updated")
@@ -146,7 +147,8 @@ def refuse_what_is_missing(params: Document) -> None:
         raise errors.invalid(f"The sandbox does not simulate `{name}`.", name)
 
 
-def added_line(world: World, customer: Document, entry: Document, *, subscription: Document | None = None) -> Document:
+def add_item(world: World, customer: Document, entry: Document, *, subscription: Document) -> None:
+    """Make the pending invoice item that an entry of `add_invoice_items` asks for."""
     if entry.get("price_data"):
         data = entry["price_data"]
         price = world.add(products.new_price(world, {**data, "active": False}, data["product"]))
@@ -154,10 +156,7 @@ def added_line(world: World, customer: Document, entry: Document, *, subscriptio
         if not entry.get("price"):
             raise errors.parameter_missing("add_invoice_items[0][price]")
         price = world.get("price", entry["price"], param="add_invoice_items[0][price]")
-    made = invoice_items.create(
-        world, customer, price=price, quantity=entry.get("quantity", 1), subscription=subscription
-    )
-    return invoice_items.line_for(world, made)
+    invoice_items.create(world, customer, price=price, quantity=entry.get("quantity", 1), subscription=subscription)
 
 
 def _trial_end(world: World, params: Document, wanted: list[Document]) -> int | None:

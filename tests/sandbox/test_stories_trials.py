@@ -137,6 +137,19 @@ def test_changing_plans_during_a_trial_costs_nothing_until_it_ends(sandbox, clie
     assert [invoice.amount_paid for invoice in invoices_of(client, subscription)] == [0, 3000]
 
 
+def test_a_trial_in_the_middle_of_a_period_credits_what_was_paid(sandbox, client, goods):
+    subscription = shop.subscribe(client, goods)
+    whole = subscription.items.data[0].current_period_end - subscription.created
+    trial_end = subscription.created + 20 * DAY
+    sandbox.advance(days=10)
+    trying = client.v1.subscriptions.update(subscription.id, {"trial_end": trial_end})
+    assert (trying.status, trying.billing_cycle_anchor) == ("trialing", trial_end)
+    sandbox.advance(10 * DAY + HOUR)
+    credit = round(1500 * (whole - 10 * DAY) / whole)
+    last = invoices_of(client, subscription)[-1]
+    assert ([line.amount for line in last.lines.data], last.amount_paid) == ([-credit, 1500], 1500 - credit)
+
+
 @pytest.mark.parametrize("days", [-1, 0])
 def test_a_trial_cannot_end_in_the_past(sandbox, client, goods, refusing, days):
     with pytest.raises(Exception, match="in the future"):

@@ -79,6 +79,22 @@ def test_usage_that_was_reported_by_mistake_is_taken_back(sandbox, client, goods
     assert [invoice.amount_paid for invoice in invoices_of(client, subscription)] == [0, 600]
 
 
+def test_usage_is_billed_when_its_item_leaves_or_starts_anew(sandbox, client, goods, metered):
+    subscription = shop.subscribe(client, goods, items=[{"price": goods.plan}, {"price": metered[1].id}])
+    use(client, goods, 100)
+    sandbox.advance(days=1)
+    client.v1.subscriptions.update(subscription.id, {"billing_cycle_anchor": {"type": "now"}})
+    reset = invoices_of(client, subscription)[-1]
+    assert sorted(line.amount for line in reset.lines.data) == [-1452, 200, 1500]
+    use(client, goods, 50)
+    sandbox.advance(days=1)
+    client.v1.subscription_items.delete(subscription.items.data[1].id)
+    waiting = client.v1.invoice_items.list({"customer": goods.customer, "pending": True}).data
+    assert [item.amount for item in waiting] == [100]
+    sandbox.advance(days=32)
+    assert invoices_of(client, subscription)[-1].amount_paid == 1600
+
+
 def test_the_last_usage_is_billed_when_a_subscription_ends(sandbox, client, goods, metered):
     subscription = shop.subscribe(client, goods, items=[{"price": metered[1].id}])
     client.v1.subscriptions.update(subscription.id, {"cancel_at_period_end": True})
@@ -193,6 +209,25 @@ def test_an_invoice_item_waits_for_the_next_renewal(sandbox, client, goods):
     renewal = invoices_of(client, subscription)[-1]
     assert [(line.description, line.amount) for line in renewal.lines.data[:1]] == [("Setup help", 250)]
     assert renewal.amount_paid == 1750
+
+
+def test_a_new_subscription_bills_what_was_waiting(sandbox, client, goods):
+    client.v1.invoice_items.create(
+        {"customer": goods.customer, "currency": "usd", "amount": 900, "description": "Setup fee"}
+    )
+    shown = client.v1.invoices.create_preview(
+        {"customer": goods.customer, "subscription_details": {"items": [{"price": goods.plan}]}}
+    )
+    subscription = shop.subscribe(client, goods)
+    first = invoices_of(client, subscription)[0]
+    assert shown.total == first.amount_paid == 2400
+
+
+def test_a_trial_does_not_use_up_a_coupon_for_once(sandbox, client, goods):
+    coupon = client.v1.coupons.create({"percent_off": 50, "duration": "once"})
+    subscription = shop.subscribe(client, goods, discounts=[{"coupon": coupon.id}], trial_period_days=7)
+    sandbox.advance(days=45)
+    assert [invoice.amount_paid for invoice in invoices_of(client, subscription)] == [0, 750, 1500]
 
 
 def test_a_customer_s_credit_pays_before_the_card(sandbox, client, goods):
