@@ -73,7 +73,7 @@ def start(account_id: int, price_key: str, *, base_url: str) -> str:
         intent = database.write(_open_intent, account_id, price_key)
     customer_id = customers.ensure(account_id)
     params = _session_params(intent, customer_id, prices.stripe_price_id(intent.price_key), base_url)
-    answer = gateway.create_checkout_session(params, idempotency_key=f"checkout:{intent.public_id}")
+    answer = _create(intent, params)
     if not database.write(_opened, intent.id, answer):
         # Another tab chose another plan while Stripe was asked: nobody may pay this session beside that one.
         with suppress(errors.StripeRefused):
@@ -220,6 +220,17 @@ def _opened(session: Session, intent_id: int, stripe_session: Json) -> bool:
         status=stripe_session["status"], stripe_session_id=stripe_session["id"], url=stripe_session["url"]
     )
     return session.execute(opened.returning(CheckoutIntent.id)).scalar_one_or_none() is not None
+
+
+def _create(intent: CheckoutIntent, params: Json) -> Json:
+    try:
+        return gateway.create_checkout_session(params, idempotency_key=f"checkout:{intent.public_id}")
+    except errors.StripeError as error:
+        if error.code != "idempotency_key_in_use":
+            # Stripe repeats an error of its own under the same key for a day: the next click asks under another one.
+            # If there is a session after all, nobody has its address.
+            database.write(_abandon, intent.id)
+        raise
 
 
 def _session_params(intent: CheckoutIntent, customer_id: str, stripe_price_id: str, base_url: str) -> Json:

@@ -8,10 +8,13 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+import clock
 import database
 from accounts import people
 from accounts.models import Account
 from billing import gateway
+
+KEY_SECONDS = 600
 
 
 def ensure(account_id: int) -> str:
@@ -33,7 +36,9 @@ def _described(session: Session, account_id: int) -> tuple[str | None, dict[str,
     params: dict[str, Any] = {"email": email, "metadata": {"account": account.public_id}}
     # The address is part of the key: Stripe refuses a key that comes back with other parameters.
     digest = hashlib.sha256(email.encode()).hexdigest()[:16]
-    return account.stripe_customer_id, params, f"customer:{account.public_id}:{digest}"
+    # Stripe repeats an error of its own under the same key for a day, so the key is another one every ten minutes.
+    period = int(clock.now().timestamp()) // KEY_SECONDS
+    return account.stripe_customer_id, params, f"customer:{account.public_id}:{digest}:{period}"
 
 
 def _keep(session: Session, account_id: int, customer_id: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
+from stripe_sandbox.faults import ApiFault
 from stripe_sandbox.testing import CheckoutRefused
-from tests.persons import sign_up
-from tests.worlds import Stripe
+from tests.persons import post, sign_up
+from tests.worlds import Clock, Stripe
 
 
 def test_a_pack_is_paid_and_its_credits_arrive_by_webhook(app: Flask, stripe: Stripe) -> None:
@@ -33,3 +34,16 @@ def test_a_declined_card_can_be_tried_again_and_costs_nothing(app: Flask, stripe
     stripe.pay(url)
     stripe.settle()
     assert ann.balance() == free + 5
+
+
+@pytest.mark.parametrize("path", ["/v1/checkout/sessions", "/v1/customers"])
+def test_an_error_that_stripe_remembers_for_a_day_keeps_nobody_from_buying(
+    app: Flask, stripe: Stripe, clock: Clock, path: str
+) -> None:
+    ann = sign_up(app)
+    stripe.sandbox.faults.api.append(ApiFault("500_after", remaining=1, path=path))
+    assert post(ann.client, "/pricing/checkout/credits_5").status_code == 503
+    clock.advance(minutes=10)
+    stripe.pay(ann.checkout("credits_5"))
+    stripe.settle()
+    assert ann.balance_of("purchase") == 5
