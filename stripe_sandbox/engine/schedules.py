@@ -152,6 +152,8 @@ def advance(world: World, schedule: Document) -> None:
         return
     if subscription["status"] not in subscriptions.RENEWING:
         return  # A paused subscription enters its phase when it next renews.
+    if subscription["cancel_at"] and subscription["cancel_at"] <= world.now:
+        return  # It ends at this very moment, and the schedule with it.
     following = next((phase for phase in schedule["phases"] if phase["end_date"] > world.now), None)
     if following is not None:
         _apply(world, subscription, following)
@@ -169,7 +171,8 @@ def _apply(world: World, subscription: Document, phase: Document) -> None:
     if phase["discounts"]:
         changes.set_discounts(world, subscription, _redeem(world, subscription, customer, phase))
     wanted = phases.as_changes(world, subscription, phase)
-    if subscriptions.next_due(subscription) <= world.now and not phase["trial_end"]:
+    all_due = all(item["current_period_end"] <= world.now for item in _items(subscription))
+    if all_due and not phase["trial_end"]:
         _swap(world, subscription, wanted)
         return
     params = {"proration_behavior": phase["proration_behavior"], "off_session": True}

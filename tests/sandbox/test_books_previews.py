@@ -37,6 +37,7 @@ changes = st.fixed_dictionaries(
         "behaviour": st.sampled_from(["create_prorations", "always_invoice", "none"]),
         "anchor": st.sampled_from(["unchanged", "unchanged", "now"]),
         "drop_second": st.booleans(),
+        "metered": st.sampled_from([None, None, "stays", "leaves"]),
         "first_change": st.booleans(),
         "pending_item": st.sampled_from([None, 250, -4000]),
         "balance": st.sampled_from([0, -800, 300]),
@@ -65,7 +66,7 @@ def shape(invoice):
         "from": 0, "quantity": 3, "second_item": True, "mode": "flexible", "coupon": ("percent_off", 33.3, "forever"),
         "fixed_coupon": False, "trial_days": 0, "after": 40 * DAY, "to": 1, "to_quantity": 2,
         "behaviour": "create_prorations", "anchor": "unchanged", "drop_second": True, "first_change": True,
-        "pending_item": 250, "balance": -800,
+        "metered": "stays", "pending_item": 250, "balance": -800,
     }
 )  # fmt: skip
 def test_a_preview_equals_the_invoice_that_follows(shared_sandbox: Sandbox, case):
@@ -80,10 +81,16 @@ def test_a_preview_equals_the_invoice_that_follows(shared_sandbox: Sandbox, case
         ).id
         for cents, interval in PRICES
     ]
+    if case["metered"]:
+        prices.append(metered_price(client, goods))
     subscription = begin(client, goods, prices, case)
     sandbox.advance(case["after"])
     if case["balance"]:
         client.v1.customers.balance_transactions.create(goods.customer, {"amount": case["balance"], "currency": "usd"})
+    if case["metered"]:
+        payload = {"stripe_customer_id": goods.customer, "value": "37"}
+        client.v1.billing.meter_events.create({"event_name": "calls", "payload": payload})
+        sandbox.advance(1)
     if case["pending_item"]:
         client.v1.invoice_items.create(
             {"customer": goods.customer, "currency": "usd", "amount": case["pending_item"], "description": "Extra"}
@@ -109,10 +116,22 @@ def test_a_preview_equals_the_invoice_that_follows(shared_sandbox: Sandbox, case
     assert sandbox.violations == []
 
 
+def metered_price(client, goods):
+    meter = client.v1.billing.meters.create(
+        {"display_name": "Calls", "event_name": "calls", "default_aggregation": {"formula": "sum"}}
+    )
+    recurring = {"interval": "month", "usage_type": "metered", "meter": meter.id}
+    return client.v1.prices.create(
+        {"product": goods.product, "currency": "usd", "unit_amount": 11, "recurring": recurring}
+    ).id
+
+
 def begin(client, goods, prices, case):
     items = [{"price": prices[case["from"]], "quantity": case["quantity"]}]
     if case["second_item"]:
         items.append({"price": prices[(case["from"] + 1) % 7], "quantity": 2})
+    if case["metered"]:
+        items.append({"price": prices[7]})
     coupon = []
     if case["coupon"]:
         kind, value, duration = case["coupon"]
@@ -134,6 +153,8 @@ def wanted_change(subscription, prices, case):
     items = [first]
     if case["second_item"] and case["drop_second"]:
         items.append({"id": subscription.items.data[1].id, "deleted": True})
+    if case["metered"] == "leaves":
+        items.append({"id": subscription.items.data[-1].id, "deleted": True})
     return {
         "items": items,
         "proration_behavior": case["behaviour"],

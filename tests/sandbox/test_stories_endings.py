@@ -330,3 +330,41 @@ def test_cancelling_a_schedule_cancels_its_subscription(sandbox, client, goods, 
     cancelled = client.v1.subscription_schedules.cancel(schedule.id, {"invoice_now": False, "prorate": False})
     assert cancelled.status == "canceled"
     assert client.v1.subscriptions.retrieve(basic.id).status == "canceled"
+
+
+def test_a_planned_end_comes_before_a_planned_phase(sandbox, client, goods, basic):
+    client.v1.subscriptions.update(basic.id, {"cancel_at_period_end": True})
+    schedule = downgrade(client, basic, price(client, goods, 500))
+    sandbox.advance(days=22)
+    ended = client.v1.subscriptions.retrieve(basic.id)
+    assert (ended.status, ended.items.data[0].price.id) == ("canceled", goods.plan)
+    assert client.v1.subscription_schedules.retrieve(schedule.id).status == "canceled"
+    assert len(invoices_of(client, basic)) == 1
+
+
+def test_a_phase_leaves_items_of_longer_periods_what_they_paid_for(sandbox, client, goods):
+    sandbox.clock.freeze(MARCH)
+    yearly = price(client, goods, 36500, "year")
+    subscription = shop.subscribe(client, goods, items=[{"price": goods.plan}, {"price": yearly}])
+    small = price(client, goods, 500)
+    schedule = client.v1.subscription_schedules.create({"from_subscription": subscription.id})
+    client.v1.subscription_schedules.update(
+        schedule.id,
+        {
+            "phases": [
+                {
+                    "items": [{"price": goods.plan}, {"price": yearly}],
+                    "start_date": MARCH,
+                    "end_date": MARCH + 31 * DAY,
+                },
+                {
+                    "items": [{"price": small}, {"price": yearly}],
+                    "duration": {"interval": "month", "interval_count": 1},
+                },
+            ]
+        },
+    )
+    sandbox.advance(days=33)
+    assert [line.amount for line in invoices_of(client, subscription)[-1].lines.data] == [500]
+    long = client.v1.subscriptions.retrieve(subscription.id).items.data[1]
+    assert long.current_period_end == int(datetime(2028, 3, 1, tzinfo=UTC).timestamp())
