@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -159,8 +159,20 @@ def is_retryable(error: DBAPIError) -> bool:
 _sqlite_turn = threading.Lock()
 
 
-def _turn(session: Session) -> AbstractContextManager[Any]:
-    return _sqlite_turn if session.get_bind().dialect.name == "sqlite" else nullcontext()
+_thread = threading.local()
+
+
+@contextmanager
+def _turn(session: Session) -> Iterator[None]:
+    if getattr(_thread, "is_writing", False):
+        # On SQLite it would wait for itself for ever, on PostgreSQL for the rows that it has locked.
+        raise RuntimeError("write() inside write(): pass the session on instead")
+    _thread.is_writing = True
+    try:
+        with _sqlite_turn if session.get_bind().dialect.name == "sqlite" else nullcontext():
+            yield
+    finally:
+        _thread.is_writing = False
 
 
 _write_engines: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()

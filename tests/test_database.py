@@ -119,6 +119,13 @@ def test_a_hundred_increments_at_once_are_a_hundred(app: Flask) -> None:
         assert db.session.get_one(Cursor, "count").position == 100
 
 
+def test_a_write_inside_a_write_is_refused_and_leaves_the_way_free(context: Flask) -> None:
+    with pytest.raises(RuntimeError, match="pass the session on"):
+        database.write(lambda _: database.write(put, "inner"))
+    database.write(put, "after")
+    assert names() == {"after"}
+
+
 def test_a_naive_time_is_refused_and_an_aware_one_comes_back_in_utc(context: Flask) -> None:
     with pytest.raises(Exception, match="naive"):
         database.write(lambda s: s.add(Cursor(name="a", position=0, moved_at=datetime(2026, 1, 1))))  # noqa: DTZ001
