@@ -142,15 +142,52 @@ def find_checkout_session(payment_intent_id: str) -> Json | None:
 
 
 def retrieve_subscription(subscription_id: str, *, quick: bool = False) -> Json:
-    """Fetch a subscription with its latest invoice and the card it charges."""
-    expand = {"expand": ["latest_invoice", "default_payment_method"]}
-    return call(lambda c: c.v1.subscriptions.retrieve(_present(subscription_id), cast(Any, expand)), quick=quick)
+    """Fetch a subscription with its latest invoice, the card it charges, and its schedule with whole prices."""
+    expand = {"expand": ["latest_invoice", "default_payment_method", "schedule"]}
+    found = call(lambda c: c.v1.subscriptions.retrieve(_present(subscription_id), cast(Any, expand)), quick=quick)
+    for phase in (found.get("schedule") or {}).get("phases", []):
+        for item in phase["items"]:
+            item["price"] = retrieve_price(item["price"], quick=quick)
+    return found
 
 
 def update_subscription(subscription_id: str, params: Mapping[str, Any], *, idempotency_key: str) -> Json:
     """Change a subscription, once per key."""
     options: Any = {"idempotency_key": idempotency_key}
     return call(lambda c: c.v1.subscriptions.update(_present(subscription_id), cast(Any, params), options))
+
+
+def preview_change(subscription_id: str, details: Mapping[str, Any], *, is_recurring: bool = False) -> Json:
+    """Work out the invoice that a change of a subscription would bring, with the whole price of each line.
+
+    `is_recurring` leaves out what happens only once: what a whole period costs after the change.
+    """
+    params: Json = {"subscription": _present(subscription_id), "subscription_details": details}
+    if is_recurring:
+        params["preview_mode"] = "recurring"
+    preview = call(lambda c: c.v1.invoices.create_preview(cast(Any, params)))
+    for line in preview["lines"]["data"]:
+        _put_price_into(line, quick=False)
+    return preview
+
+
+def void_invoice(invoice_id: str, *, idempotency_key: str) -> Json:
+    """Call an open invoice off, so that nobody pays it any more."""
+    options: Any = {"idempotency_key": idempotency_key}
+    return call(lambda c: c.v1.invoices.void_invoice(_present(invoice_id), {}, options))
+
+
+def schedule_of(subscription_id: str, *, idempotency_key: str) -> Json:
+    """Put a subscription under a schedule whose one phase is the present period."""
+    params: Json = {"from_subscription": _present(subscription_id)}
+    options: Any = {"idempotency_key": idempotency_key}
+    return call(lambda c: c.v1.subscription_schedules.create(cast(Any, params), options))
+
+
+def update_schedule(schedule_id: str, params: Mapping[str, Any], *, idempotency_key: str) -> Json:
+    """Change what a schedule plans, once per key."""
+    options: Any = {"idempotency_key": idempotency_key}
+    return call(lambda c: c.v1.subscription_schedules.update(_present(schedule_id), cast(Any, params), options))
 
 
 def release_schedule(schedule_id: str, *, idempotency_key: str) -> Json:

@@ -31,6 +31,12 @@ def _charge_of(thing: Json) -> tuple[str, str | None]:
     return "charge", charge.get("id") if isinstance(charge, dict) else charge
 
 
+def _subscription_of(schedule: Json) -> tuple[str, str | None]:
+    # A schedule that let go of its subscription still says which one it was.
+    named = schedule.get("subscription") or schedule.get("released_subscription")
+    return "subscription", named.get("id") if isinstance(named, dict) else named
+
+
 # Why we listen: each line is a change that moves access, credits or a mail. Subscribe the endpoint to exactly these.
 HANDLED: dict[str, Callable[[Json], tuple[str, str | None]]] = {
     # A checkout ended: bought, paid late, failed late, or abandoned.
@@ -45,6 +51,13 @@ HANDLED: dict[str, Callable[[Json], tuple[str, str | None]]] = {
     "customer.subscription.paused": _itself("subscription"),
     "customer.subscription.resumed": _itself("subscription"),
     "customer.subscription.trial_will_end": _itself("subscription"),
+    "customer.subscription.pending_update_applied": _itself("subscription"),
+    "customer.subscription.pending_update_expired": _itself("subscription"),
+    # A change was planned for the end of a period, given up, or made.
+    "subscription_schedule.updated": _subscription_of,
+    "subscription_schedule.released": _subscription_of,
+    "subscription_schedule.canceled": _subscription_of,
+    "subscription_schedule.completed": _subscription_of,
     # A period was paid, or was not.
     "invoice.paid": _itself("invoice"),
     "invoice.payment_failed": _itself("invoice"),

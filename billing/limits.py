@@ -52,3 +52,14 @@ def ensure_room(session: Session, account_id: int, limit: str) -> None:
     allowed_in_all = allowed(access.plan_of(session, account_id), limit)
     if not has_room(used_now, allowed_in_all):
         raise LimitReached(limit, used=used_now, allowed=allowed_in_all)
+
+
+def exceeded(session: Session, account_id: int, *, now: Plan, then: Plan) -> list[LimitReached]:
+    """List what an account uses more of than another plan allows: reasons why it cannot change to it yet."""
+    named = [limit for limit in {**now.limits, **then.limits} if limit in _counters]
+    uses = [(limit, used(session, account_id, limit), allowed(then, limit)) for limit in named]
+    return [
+        LimitReached(limit, used=used_now, allowed=allowed_then)
+        for limit, used_now, allowed_then in uses
+        if allowed_then != UNLIMITED and used_now > allowed_then
+    ]

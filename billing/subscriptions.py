@@ -66,8 +66,17 @@ def price_key_of(stripe_price: Json) -> str | None:
     return current.key_of(lookup_key=stripe_price.get("lookup_key"), stripe_price_id=stripe_price["id"])
 
 
+def plan_item(stripe_subscription: Json) -> Json:
+    """Return the item of a fetched subscription that pays for its plan."""
+    # Metered prices sit beside the plan's own price on the same subscription, in no promised order.
+    items: list[Json] = stripe_subscription["items"]["data"]
+    licensed = [i for i in items if (i["price"].get("recurring") or {}).get("usage_type") != "metered"]
+    known = [i for i in licensed if price_key_of(i["price"])]
+    return (known or licensed or items)[0]
+
+
 def _copy(row: Subscription, stripe_subscription: Json) -> None:
-    item = _plan_item(stripe_subscription)
+    item = plan_item(stripe_subscription)
     price_key = price_key_of(item["price"])
     offer = catalog.current().offer(price_key) if price_key else None
     row.stripe_status = stripe_subscription["status"]
@@ -85,14 +94,6 @@ def _copy(row: Subscription, stripe_subscription: Json) -> None:
     row.ended_at = instant(stripe_subscription.get("ended_at"))
     row.started_at = _required(instant(stripe_subscription.get("start_date") or stripe_subscription["created"]))
     row.synced_at = clock.now()
-
-
-def _plan_item(stripe_subscription: Json) -> Json:
-    # Metered prices sit beside the plan's own price on the same subscription, in no promised order.
-    items: list[Json] = stripe_subscription["items"]["data"]
-    licensed = [i for i in items if (i["price"].get("recurring") or {}).get("usage_type") != "metered"]
-    known = [i for i in licensed if price_key_of(i["price"])]
-    return (known or licensed or items)[0]
 
 
 def _cancels_at(stripe_subscription: Json, period_ends_at: datetime | None) -> datetime | None:

@@ -54,6 +54,15 @@ def sign_up(app: Flask, email: str = "ann@example.com", *, verified: bool = True
     return Person(app, client, user_id, account_id, email)
 
 
+def log_in_again(person: Person) -> None:
+    """Sign a person in anew, because sessions end when nobody comes for days."""
+    with person.app.app_context():
+        token = database.write(sessions.start, person.user_id, is_remembered=False)
+    with person.client.session_transaction() as cookie:
+        cookie["_user_id"] = token
+        cookie["_fresh"] = True
+
+
 def _make(session: Session, email: str, verified: bool) -> tuple[int, int, str]:
     user = people.create_user(session, email=email, password_hash=None, confirmed_at=clock.now() if verified else None)
     token = sessions.start(session, user.id, is_remembered=False)

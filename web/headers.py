@@ -8,7 +8,7 @@ from flask import Flask, Response, abort, g, request, session
 
 from config import Config
 
-STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com")
+STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 # Called by machines of others on purpose; they prove themselves by signature or key, and send no cookies.
 FOREIGN_PATHS = ("/webhooks/", "/api/")

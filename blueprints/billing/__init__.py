@@ -7,9 +7,21 @@ from flask_limiter.util import get_remote_address
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from billing import access, catalog, checkout, endings, errors, gateway, outcomes, stripe_catalog, subscriptions
+from billing import (
+    access,
+    catalog,
+    checkout,
+    endings,
+    errors,
+    gateway,
+    outcomes,
+    pending,
+    plan_changes,
+    stripe_catalog,
+    subscriptions,
+)
 from billing.models import Payment, Subscription
-from blueprints.billing import cancelling
+from blueprints.billing import cancelling, changing
 from blueprints.billing.base import bp, look_again, own_subscription
 from config import Config
 from extensions import db, limiter
@@ -17,7 +29,7 @@ from ledger import statement
 from web import filters, gates
 from web.current import current_account, find_current_account
 
-__all__ = ["bp", "cancelling"]
+__all__ = ["bp", "cancelling", "changing"]
 
 
 def buyer() -> str:
@@ -45,6 +57,9 @@ def index() -> str:
         bought=_plan_bought(subscription),
         balance=statement.balance(session, account_id),
         payments=payments,
+        planned=pending.planned_change(session, subscription.stripe_id) if subscription else None,
+        unpaid=pending.unpaid_change(session, subscription.stripe_id) if subscription else None,
+        may_change=plan_changes.obstacle_to_any(subscription) is None,
         may_cancel=endings.may_cancel(subscription),
         may_resume=endings.may_resume(subscription),
         has_customer=current_account().stripe_customer_id is not None,

@@ -1,0 +1,101 @@
+"""What a subscription waits for, read from our copy of it: a payment for a change, or the day of a planned one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+import clock
+from billing import catalog, subscriptions
+from billing.models import StripeObject
+from billing.subscriptions import instant
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Unpaid:
+    """A change that is made as soon as its invoice is paid, and forgotten at `expires_at`; amounts in cents."""
+
+    plan: catalog.Plan
+    stripe_invoice_id: str
+    hosted_url: str | None
+    amount_due_cents: int
+    currency: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A change that happens by itself when the present period ends."""
+
+    plan: catalog.Plan
+    price: catalog.Price
+    stripe_schedule_id: str
+    at: datetime
+
+
+def unpaid_change(session: Session, stripe_subscription_id: str) -> Unpaid | None:
+    """Find the change that waits for its payment."""
+    body = _mirrored(session, stripe_subscription_id)
+    update, invoice = body.get("pending_update"), body.get("latest_invoice")
+    if not update or not isinstance(invoice, dict) or invoice["status"] != "open":
+        return None
+    price = _plan_price(item["price"] for item in update.get("subscription_items") or [])
+    expires_at = instant(update["expires_at"])
+    if price is None or expires_at is None or expires_at <= clock.now():
+        return None
+    return Unpaid(
+        plan=_plan(price),
+        stripe_invoice_id=invoice["id"],
+        hosted_url=invoice.get("hosted_invoice_url"),
+        amount_due_cents=invoice["amount_due"],
+        currency=invoice["currency"],
+        expires_at=expires_at,
+    )
+
+
+def planned_change(session: Session, stripe_subscription_id: str) -> Planned | None:
+    """Find the change that is planned for the end of the period, by us or in the Customer Portal."""
+    schedule = _mirrored(session, stripe_subscription_id).get("schedule")
+    if not isinstance(schedule, dict) or schedule["status"] not in {"active", "not_started"}:
+        return None
+    for phase in schedule["phases"]:
+        at = instant(phase["start_date"])
+        price = _plan_price(item["price"] for item in phase["items"])
+        if at is not None and at > clock.now() and price is not None:
+            return Planned(_plan(price), price, schedule["id"], at)
+    return None
+
+
+def _mirrored(session: Session, stripe_subscription_id: str) -> Json:
+    row = session.get(StripeObject, ("subscription", stripe_subscription_id))
+    body: Json = json.loads(row.body) if row else {}
+    return body
+
+
+def _plan_price(stripe_prices: Any) -> catalog.Price | None:
+    current = catalog.current()
+    for stripe_price in stripe_prices:
+        key = subscriptions.price_key_of(stripe_price) if isinstance(stripe_price, dict) else None
+        if key and isinstance(_offer(key), catalog.Plan):
+            return current.price(key)
+    return None
+
+
+def _offer(price_key: str) -> catalog.Plan | catalog.Pack | None:
+    try:
+        return catalog.current().offer(price_key)
+    except catalog.UnknownOffer:  # a metered price beside the plan's own
+        return None
+
+
+def _plan(price: catalog.Price) -> catalog.Plan:
+    offer = catalog.current().offer(price.key)
+    if not isinstance(offer, catalog.Plan):
+        raise catalog.UnknownOffer(price.key)
+    return offer
