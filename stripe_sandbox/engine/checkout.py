@@ -11,6 +11,7 @@ from stripe_sandbox import errors, objects
 from stripe_sandbox.engine import (
     completion,
     discounts,
+    drafting,
     invoicing,
     methods,
     payments,
@@ -62,7 +63,8 @@ def due_now(world: World, session: Document) -> int:
     total = session["amount_total"] or 0
     customer = world.find("customer", session["customer"])
     if session["mode"] == "subscription" and customer is not None:
-        return int(max(total + customer["balance"], 0))
+        due = int(max(total + customer["balance"], 0))
+        return due if due >= drafting.minimum(session["currency"]) else 0  # Too small to charge: it will be owed.
     return int(total)
 
 

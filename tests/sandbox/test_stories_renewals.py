@@ -211,3 +211,14 @@ def test_days_and_weeks_are_counted_in_seconds(sandbox, client, goods, interval,
     invoices = client.v1.invoices.list({"subscription": subscription.id}).data
     assert [invoice.amount_paid for invoice in invoices] == [400] * 4
     assert invoices[0].lines.data[0].period.start == subscription.start_date + 3 * seconds
+
+
+def test_credit_that_leaves_too_little_to_charge_makes_checkout_owe_it(sandbox, client, goods):
+    client.v1.customers.balance_transactions.create(goods.customer, {"amount": -1478, "currency": "usd"})
+    session = shop.checkout(client, goods, "subscription")
+    sandbox.pay(session.url)
+    done = client.v1.checkout.sessions.retrieve(session.id, {"expand": ["invoice", "subscription"]})
+    assert (done.subscription.status, done.invoice.amount_due, done.invoice.ending_balance) == ("active", 0, 22)
+    assert client.v1.charges.list({"customer": goods.customer}).data == []
+    sandbox.advance(days=32)
+    assert newest_invoice(client, done.subscription).amount_paid == 1522
