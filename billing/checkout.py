@@ -73,7 +73,12 @@ def start(account_id: int, price_key: str, *, base_url: str) -> str:
         intent = database.write(_open_intent, account_id, price_key)
     customer_id = customers.ensure(account_id)
     params = _session_params(intent, customer_id, prices.stripe_price_id(intent.price_key), base_url)
-    answer = _create(intent, params)
+    try:
+        answer = _create(intent, params)
+    except errors.StripeObjectMissing:
+        if not customers.forget_lost(account_id, customer_id):
+            raise
+        return start(account_id, price_key, base_url=base_url)
     if not database.write(_opened, intent.id, answer):
         # Another tab chose another plan while Stripe was asked: nobody may pay this session beside that one.
         with suppress(errors.StripeRefused):
@@ -185,7 +190,10 @@ def _expire(intent: CheckoutIntent) -> None:
 def _is_still_open(intent: CheckoutIntent) -> bool:
     """Ask Stripe before offering a session again: it may have been paid while its webhook is still under way."""
     session_id = intent.stripe_session_id or ""
-    status = gateway.retrieve_checkout_session(session_id, quick=True)["status"]
+    try:
+        status = gateway.retrieve_checkout_session(session_id, quick=True)["status"]
+    except errors.StripeObjectMissing:
+        status = "expired"  # a local Stripe that was reset has forgotten it
     if status == "open":
         return True
     if status == "complete" and intent.mode == "subscription":
@@ -235,7 +243,11 @@ def _create(intent: CheckoutIntent, params: Json) -> Json:
 
 def _session_params(intent: CheckoutIntent, customer_id: str, stripe_price_id: str, base_url: str) -> Json:
     """Describe the session; deterministic for an intent, because its idempotency key must meet the same words again."""
-    metadata = {"intent": intent.public_id, "price_key": intent.price_key}
+    offer = catalog.current().offer(intent.price_key)
+    metadata = {"intent": intent.public_id, "price_key": intent.price_key, "name": offer.name}
+    if isinstance(offer, catalog.Pack):
+        # What is promised now is what is granted, whatever the catalogue says by the time that it is paid.
+        metadata["credits"] = str(offer.credits)
     params: Json = {
         "mode": intent.mode,
         "customer": customer_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -12,7 +13,8 @@ import clock
 import database
 from accounts import people
 from accounts.models import Account
-from billing import gateway
+from billing import errors, gateway
+from config import Config
 
 KEY_SECONDS = 600
 
@@ -28,6 +30,31 @@ def ensure(account_id: int) -> str:
         return known
     customer = gateway.create_customer(params, idempotency_key=key)
     return database.write(_keep, account_id, customer["id"])
+
+
+def forget_lost(account_id: int, customer_id: str) -> bool:
+    """Forget a customer that Stripe does not know, so that the next `ensure` makes one; return whether it was lost.
+
+    A local Stripe that is reset, or a test key of another account, loses every customer. With a live key nothing is
+    forgotten: there it would hide that the database belongs to another account.
+    """
+    config: Config = current_app.config["TOLLGATE"]
+    if config.is_live:
+        return False
+    try:
+        gateway.call(lambda c: c.v1.customers.retrieve(customer_id))
+    except errors.StripeObjectMissing:
+        database.write(_forget, account_id, customer_id)
+        return True
+    return False
+
+
+def _forget(session: Session, account_id: int, customer_id: str) -> None:
+    session.execute(
+        update(Account)
+        .where(Account.id == account_id, Account.stripe_customer_id == customer_id)
+        .values(stripe_customer_id=None)
+    )
 
 
 def _described(session: Session, account_id: int) -> tuple[str | None, dict[str, Any], str]:

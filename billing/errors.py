@@ -57,6 +57,10 @@ class PriceMissing(BillingError):
         self.lookup_key = lookup_key
 
 
+class PriceChanged(PriceMissing):
+    """Stripe sells this at another amount than the pages say: the catalogue was pushed and the app not restarted."""
+
+
 class StripeError(BillingError):
     """Stripe refused or could not be reached; the message is for the log, never for a customer."""
 

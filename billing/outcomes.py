@@ -29,12 +29,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the return page says: exactly one of `plan` and `pack` is set."""
+    """What the return page says; `credits` are those of a pack, and 0 for a plan."""
 
     state: State
     price_key: str
-    plan: catalog.Plan | None
-    pack: catalog.Pack | None
+    name: str
+    is_plan: bool
+    credits: int
     trial_days: int
     renews_at: datetime | None
 
@@ -58,16 +59,22 @@ def bring_in_line(stripe_session_id: str) -> bool:
 
 def of(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> Outcome:
     """Return what has become of an intent; without a fresh look at Stripe nothing is said to have failed."""
-    thing = catalog.current().offer(intent.price_key)
+    promised = (_mirrored(session, intent.stripe_session_id or "") or {}).get("metadata") or {}
     subscription = access.subscription_of(session, intent.account_id) if intent.mode == "subscription" else None
     return Outcome(
         state=_state(session, intent, is_fresh=is_fresh),
         price_key=intent.price_key,
-        plan=thing if isinstance(thing, catalog.Plan) else None,
-        pack=thing if isinstance(thing, catalog.Pack) else None,
+        name=promised.get("name") or _name_of(intent.price_key),
+        is_plan=intent.mode == "subscription",
+        credits=int(promised.get("credits") or 0),
         trial_days=intent.trial_days,
         renews_at=subscription.period_ends_at if subscription else None,
     )
+
+
+def _name_of(price_key: str) -> str:
+    current = catalog.current()
+    return current.offer(price_key).name if current.has_price(price_key) else "Your order"
 
 
 def _state(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> State:

@@ -51,9 +51,17 @@ def grant_due_allowances(*, page: int = 100) -> int:
     """Grant every monthly allowance that is due, one account and transaction at a time; return how many."""
     granted, after = 0, 0
     while accounts := database.write(allowances.due_accounts, after=after, limit=page):
-        granted += sum(database.write(allowances.grant_due, account_id) for account_id in accounts)
+        granted += sum(_grant_allowance(account_id) for account_id in accounts)
         after = accounts[-1]
     return granted
+
+
+def _grant_allowance(account_id: int) -> bool:
+    try:
+        return database.write(allowances.grant_due, account_id)
+    except Exception:
+        log.exception("allowance not granted", account=account_id)  # the next account is not to wait for this one
+        return False
 
 
 def run_once() -> int:

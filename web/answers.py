@@ -177,6 +177,16 @@ ANSWERS: dict[type[Exception], Answer] = {
         _says("Our payment provider does not answer. Nothing was charged; please try again in a minute."),
         about="The payment provider does not answer. Try again later.",
     ),
+    billing_errors.PriceChanged: Answer(
+        503,
+        "price-changed",
+        "Its price is being changed",
+        _says(
+            "The amount you were shown is about to change. Nothing was charged; look again in a minute."
+        ),
+        action=SEE_PLANS,
+        about="The price at the payment provider is not the one that was shown.",
+    ),
     billing_errors.PriceMissing: Answer(
         503,
         "price-missing",
