@@ -159,7 +159,7 @@ def resend(delivery_id: str) -> Any:
     with access.world() as world:
         if records.delivery(world.store, delivery_id) is None:
             abort(404)
-        deliveries.resend(world, delivery_id)
+    # Not by `deliveries.resend`: the server's own thread would then send it a second time.
     deliveries.attempt(sandbox, delivery_id, deliveries.post_over_http)
     return _done(f"/dashboard/deliveries/{delivery_id}", "resent")
 

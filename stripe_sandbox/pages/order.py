@@ -97,7 +97,18 @@ def _billed(price: Document, *, metered: bool) -> str:
 
 
 def _then(world: World, session: Document) -> str:
-    """Return what recurs, such as "$49.00 a month": with the discounts that last beyond the first invoice."""
+    """Return what recurs: "$49.00 a month", or "$36.75 a month for 3 months, then $49.00 a month"."""
+    coupons = [discounts.coupon_of(world, one)[0] for one in session["discounts"] or [] if any(one.values())]
+    lasting = [coupon for coupon in coupons if coupon["duration"] != "once"]
+    reduced, full = _recurring(world, session, lasting), _recurring(world, session, [])
+    ending = next((coupon for coupon in lasting if coupon["duration"] == "repeating"), None)
+    if ending is None or reduced == full:
+        return reduced
+    months = ending["duration_in_months"]
+    return f"{reduced} for {months} month{'s' if months > 1 else ''}, then {full}"
+
+
+def _recurring(world: World, session: Document, coupons: list[Document]) -> str:
     lines, rhythms = [], []
     for item in session["_line_items"]:
         price = world.get("price", item["price"])
@@ -107,9 +118,7 @@ def _then(world: World, session: Document) -> str:
             rhythms.append(every(price["recurring"], short=True))
     if not lines:
         return ""
-    coupons = [discounts.coupon_of(world, one)[0] for one in session["discounts"] or [] if any(one.values())]
-    lasting = [("di_preview", coupon) for coupon in coupons if coupon["duration"] != "once"]
-    pricing.discount_lines(lines, lasting)
+    pricing.discount_lines(lines, [("di_preview", coupon) for coupon in coupons])
     total = sum(line["amount"] - sum(part["amount"] for part in line["discount_amounts"]) for line in lines)
     return f"{money(total, session['currency'])} {rhythms[0]}"
 
@@ -137,7 +146,8 @@ def _figure(session: Document, summary: Document, lines: list[Document]) -> tupl
         return summary["trial"]["free"], ""
     if len(lines) == 1 and lines[0]["every"] == "by use":
         return summary["due"], "due today"
-    return summary["due"], lines[0]["every"] if len(lines) == 1 else "due today"
+    plain = len(lines) == 1 and not summary["discount"] and not summary["credit"]
+    return summary["due"], lines[0]["every"] if plain else "due today" if summary["recurs"] else ""
 
 
 def _discounts(world: World, session: Document) -> list[Document]:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from stripe_sandbox import cards
 from stripe_sandbox.testing import CheckoutRefused
 from tests.sandbox import shop
 
@@ -43,6 +44,7 @@ def test_a_code_that_lasts_lowers_what_follows(sandbox, client, goods):
     said = words(browser.get(path_of(session)))
     assert "SPRING 20% off for 3 months -$3.00" in said
     assert "Total due today $12.00" in said
+    assert "You pay $12.00 a month for 3 months, then $15.00 a month until you cancel." in said
     browser.post(path_of(session), data={"action": "remove_code"})
     assert "Total due today $15.00" in words(browser.get(path_of(session)))
 
@@ -78,8 +80,6 @@ def test_a_test_card_fills_the_form_without_script_and_pays_nothing(sandbox, cli
 
 def test_every_test_card_is_offered_with_what_it_does(sandbox, client, goods):
     page = sandbox.browser().get(path_of(shop.checkout(client, goods))).get_data(as_text=True)
-    from stripe_sandbox import cards
-
     for card in cards.CARDS:
         assert f'value="{card.number}"' in page
     assert "Declined: too many attempts" in page
