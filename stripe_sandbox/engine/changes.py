@@ -98,7 +98,7 @@ def _new_items(world: World, after: Document, wanted: list[Document]) -> tuple[l
                 raise errors.no_such("subscription_item", entry["id"], param=f"items[{position}][id]")
             if entry.get("deleted"):
                 items.remove(item)
-            elif _change_item(world, item, price, entry):
+            elif _change_item(world, item, price, entry, f"items[{position}]"):
                 touched.add(item["id"])
             continue
         if price is None:
@@ -116,14 +116,22 @@ def _new_items(world: World, after: Document, wanted: list[Document]) -> tuple[l
     return items, touched
 
 
-def _change_item(world: World, item: Document, price: Document | None, entry: Document) -> bool:
+def _change_item(world: World, item: Document, price: Document | None, entry: Document, where: str) -> bool:
+    """Change an item; tells whether its price or quantity is another now. Raises when the quantity makes no sense."""
+    metered = subscriptions.is_metered(price or world.get("price", item["price"]))
+    if metered and entry.get("quantity") is not None:
+        raise errors.invalid("Quantity should not be specified where usage_type is metered.", f"{where}[quantity]")
+    if (entry.get("quantity") or 0) < 0:
+        raise errors.invalid(
+            "This value must be greater than or equal to 0.", f"{where}[quantity]", code="parameter_invalid_integer"
+        )
     was = (item["price"], item.get("quantity"))
     if price is not None and price["id"] != item["price"]:
         item["price"] = price["id"]
         item["quantity"] = 1  # Stripe resets it unless it is given with the new price.
     if entry.get("quantity") is not None:
         item["quantity"] = entry["quantity"]
-    if subscriptions.is_metered(world.get("price", item["price"])):
+    if metered:
         item.pop("quantity", None)
         item["_billed"] = None
     for name in ("metadata", "tax_rates", "discounts"):

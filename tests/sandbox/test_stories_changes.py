@@ -273,6 +273,26 @@ def test_a_pending_update_that_is_paid_at_once_never_shows(sandbox, client, good
     sandbox.violations.clear()
 
 
+@pytest.mark.parametrize(
+    "wanted, words",
+    [
+        ({"items": [{"id": "si_unknown", "quantity": 2}]}, "No such subscription_item"),
+        ({"items": [{"quantity": -1}]}, "greater than or equal to 0"),
+        ({"items": [{"deleted": True}]}, "at least one active plan"),
+        ({"cancel_at": 5}, "must be in the future"),
+        ({"pause_collection": {"behavior": "void", "resumes_at": 5}}, "must be in the future"),
+        ({"default_payment_method": "pm_unknown"}, "No such PaymentMethod"),
+    ],
+)
+def test_a_change_that_makes_no_sense_changes_nothing(sandbox, client, goods, basic, refusing, wanted, words):
+    for item in wanted.get("items", []):
+        item.setdefault("id", basic.items.data[0].id)
+    before = client.v1.subscriptions.retrieve(basic.id)
+    with pytest.raises(stripe.InvalidRequestError, match=words):
+        client.v1.subscriptions.update(basic.id, wanted)
+    assert client.v1.subscriptions.retrieve(basic.id) == before
+
+
 def test_leaving_a_free_plan_is_charged_at_once(sandbox, client, goods):
     free = price(client, goods, 0)
     subscription = shop.subscribe(client, goods, items=[{"price": free}])
