@@ -12,7 +12,7 @@ import pkgutil
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from stripe_sandbox.pages import test_cards, words
+from stripe_sandbox.pages import card_offers, words
 
 PROBLEMS = {
     404: ("There is nothing here", "The address is wrong, or the sandbox has been reset since it was made."),
@@ -27,7 +27,7 @@ def register(app: Flask) -> None:
         found = importlib.import_module(f"{__name__}.{module.name}")
         if hasattr(found, "blueprint"):
             app.register_blueprint(found.blueprint)
-    app.jinja_env.globals.update(tone_of=words.tone_of, brand_name=test_cards.brand, kind_name=words.kind_name)
+    app.jinja_env.globals.update(tone_of=words.tone_of, brand_name=card_offers.brand, kind_name=words.kind_name)
     app.jinja_env.filters.update(moment=words.moment, day=words.day, money=words.amount, path_of=words.path_of)
     app.after_request(_harden)
     for status in PROBLEMS:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import cards, errors
-from stripe_sandbox.pages import test_cards
+from stripe_sandbox.pages import card_offers
 from stripe_sandbox.routes import payment_methods
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def _read_number(number: str) -> cards.Card:
 
 def fill_in(form: dict[str, str]) -> dict[str, str]:
     """Return a form with the fields of the test card whose button was pressed; the rest stays as it was typed."""
-    card = test_cards.find(form.get("test_card", ""))
+    card = card_offers.find(form.get("test_card", ""))
     if card is None:
         return form
-    cvc = "1234" if card.brand == "amex" else test_cards.CVC
-    filled = {NUMBER: test_cards.spaced(card.number), EXPIRY: test_cards.EXPIRY, CVC: cvc, "saved_card": ""}
+    cvc = "1234" if card.brand == "amex" else card_offers.CVC
+    filled = {NUMBER: card_offers.spaced(card.number), EXPIRY: card_offers.EXPIRY, CVC: cvc, "saved_card": ""}
     return {**form, **filled, "billing_name": form.get("billing_name") or "Jenny Rosen"}
 
 
@@ -71,6 +71,6 @@ def wrong_field(error: errors.StripeError | None, *, known: tuple[str, ...] = ()
     return None
 
 
-def offers() -> dict[str, list[test_cards.Offer]]:
+def offers() -> dict[str, list[card_offers.Offer]]:
     """Return the test cards for a page's buttons."""
-    return {"offers": test_cards.featured(), "all_offers": test_cards.everything()}
+    return {"offers": card_offers.featured(), "all_offers": card_offers.everything()}

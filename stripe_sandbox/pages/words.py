@@ -10,9 +10,9 @@ from typing import Any
 from stripe_sandbox.engine.wording import money
 
 TONES = {
-    "positive": "active available complete delivered enabled paid ready succeeded won 200 open_for_business",
+    "positive": "active available complete delivered enabled paid ready succeeded won",
     "warning": "past_due pending incomplete requires_action requires_payment_method needs_response under_review "
-    "warning_needs_response warning_under_review unpaid paused advancing requires_capture open retrying",
+    "warning_needs_response warning_under_review unpaid paused advancing requires_capture open",
     "danger": "failed canceled lost expired uncollectible incomplete_expired disabled dropped void abandoned",
     "info": "trialing draft processing not_started requires_confirmation",
 }
