@@ -23,6 +23,7 @@ EXPIRES_SECONDS = 23 * 3600
 def pause(world: World, subscription: Document, params: Document) -> Document:
     """Pause an active subscription now; raises when it cannot be paused."""
     _ensure_pausable(subscription)
+    changes.drop_pending(world, subscription)
     bill_for = params.get("bill_for") or {}
     unused_from = (bill_for.get("unused_time_from") or {}).get("type", "now")
     used_through = (bill_for.get("outstanding_usage_through") or {}).get("type", "now")

@@ -351,7 +351,9 @@ def draft_first(
 
 def end(world: World, subscription: Document, *, reason: str | None = None, last: Document | None = None) -> Document:
     """End a subscription now, for good; its unpaid invoices, but for the `last` one, are collected no further."""
+    awaited = world.find("invoice", (subscription.get("_awaiting") or {}).get("invoice"))
     subscription.update(status="canceled", ended_at=world.now, pending_update=None, pause_collection=None)
+    subscription["_awaiting"] = None  # What waited for a payment will not happen any more.
     subscription.pop("status_details", None)
     if subscription["canceled_at"] is None:
         subscription["canceled_at"] = world.now
@@ -364,6 +366,8 @@ def end(world: World, subscription: Document, *, reason: str | None = None, last
     for invoice in world.select("invoice", {"subscription": subscription["id"], "status": ["open", "draft"]}):
         if last is None or invoice["id"] != last["id"]:
             invoicing.stop_collecting(world, invoice)
+    if awaited is not None and awaited["status"] == "open":
+        invoicing.void(world, awaited)
     world.emit("customer.subscription.deleted", subscription)
     managed = world.find("subscription_schedule", subscription["schedule"])
     for tell in ON_END:

@@ -261,6 +261,15 @@ def test_a_pending_update_expires_when_nobody_pays(sandbox, client, goods, basic
     assert len(sandbox.events("customer.subscription.pending_update_expired")) == 1
 
 
+@pytest.mark.parametrize("what", ["pause", "cancel"])
+def test_a_pending_update_is_dropped_when_the_subscription_stops(sandbox, client, goods, basic, what):
+    _use(client, goods, basic, FAILS_LATER)
+    waiting = pending(client, goods, basic, price(client, goods, 3000))
+    stopped = getattr(client.v1.subscriptions, what)(basic.id)
+    assert (stopped.pending_update, stopped.items.data[0].price.id) == (None, goods.plan)
+    assert client.v1.invoices.retrieve(waiting.latest_invoice).status == "void"
+
+
 def test_a_pending_update_that_is_paid_at_once_never_shows(sandbox, client, goods, basic):
     pro = price(client, goods, 3000)
     changed = pending(client, goods, basic, pro)
