@@ -81,7 +81,7 @@ def objects() -> Any:
             return redirect(f"/dashboard/objects/{text}", 302)
         if before is not None and not 0 <= before < 2**62:
             before = None
-        found, more = records.find(world.store, kind=kind, text=text, before=before)
+        found, more = records.find(world, kind=kind, text=text, before=before)
         return show("objects", kinds=records.kinds(world.store), kind=kind, q=text, found=found, more=more)
 
 
@@ -103,7 +103,7 @@ def object_page(world: World, object_id: str, error: errors.StripeError | None =
         "object",
         error=error,
         document=document,
-        row=records.row_of(document),
+        row=records.row_of(world, document),
         json=records.linked(world.store, rendering.render(world, document)),
         events=records.events_of(world, object_id),
         deliveries=records.deliveries_of(world.store, object_id) if document["object"] == "event" else None,

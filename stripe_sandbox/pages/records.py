@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from stripe_sandbox.pages import words
+from stripe_sandbox.pages import card_offers, order, words
 
 if TYPE_CHECKING:
     from stripe_sandbox.store import Store
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 PAGE = 50
 HIDDEN_KINDS = ("event",)  # Events have a page of their own.
-NAMES = ("name", "email", "number", "description", "code", "lookup_key", "url", "event_name", "type", "key")
+NAMES = ("name", "email", "number", "description", "code", "lookup_key", "event_name", "value", "reason", "key")
 
 
 def kinds(store: Store) -> list[tuple[str, int]]:
@@ -30,7 +30,7 @@ def kinds(store: Store) -> list[tuple[str, int]]:
     return sorted(found, key=lambda pair: words.kind_name(pair[0]))
 
 
-def find(store: Store, *, kind: str, text: str, before: int | None) -> tuple[list[Document], int | None]:
+def find(world: World, *, kind: str, text: str, before: int | None) -> tuple[list[Document], int | None]:
     """Return a page of objects, newest first, whose JSON contains a text; and where the next page begins."""
     sql = "SELECT seq, body FROM objects WHERE seq < ?"
     values: list[Any] = [before or 2**62]
@@ -39,35 +39,62 @@ def find(store: Store, *, kind: str, text: str, before: int | None) -> tuple[lis
     else:
         sql += " AND kind != 'event'"
     if text:
-        pattern = "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
-        sql, values = sql + r" AND body LIKE ? ESCAPE '\'", [*values, pattern]
-    rows = store.rows(sql + f" ORDER BY seq DESC LIMIT {PAGE + 1}", *values)
+        sql, values = sql + r" AND body LIKE ? ESCAPE '\'", [*values, _pattern(text)]
+    rows = world.store.rows(sql + f" ORDER BY seq DESC LIMIT {PAGE + 1}", *values)
     more = rows[PAGE - 1]["seq"] if len(rows) > PAGE else None
-    return [row_of(json.loads(row["body"])) for row in rows[:PAGE]], more
+    return [row_of(world, json.loads(row["body"])) for row in rows[:PAGE]], more
 
 
-def row_of(document: Document) -> Document:
+def _pattern(text: str) -> str:
+    """Return what LIKE is to look for, so that `%` and `_` in a text mean themselves."""
+    return "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
+
+
+def row_of(world: World, document: Document) -> Document:
     """Return what a line of a list says about an object."""
-    amount = next(
-        (document[name] for name in ("amount", "total", "unit_amount", "amount_total") if name in document), None
-    )
+    names = ("amount", "total", "unit_amount", "amount_total")
+    amount = next((document[name] for name in names if name in document), None)
     return {
         "id": document["id"],
         "kind": document["object"],
-        "name": name_of(document),
+        "name": _shortened(name_of(world, document)),
         "status": status_of(document),
         "amount": words.amount(amount, document.get("currency")) if isinstance(amount, int) else "",
         "created": document.get("created"),
     }
 
 
-def name_of(document: Document) -> str:
-    """Return what tells an object apart for people: a card's last four, a name, a number, an address."""
+def _shortened(text: str) -> str:
+    return text if len(text) <= 90 else text[:87] + "..."
+
+
+def name_of(world: World, document: Document) -> str:
+    """Return what tells an object apart for people: a card's last four, a plan, whose it is, a number, an address."""
     card = document.get("card")
     if isinstance(card, dict) and card.get("last4"):
-        return f"{card['brand']} ending {card['last4']}, {card['exp_month']:02d} / {card['exp_year'] % 100:02d}"
-    found = next((document[name] for name in NAMES if isinstance(document.get(name), str)), "")
-    return found if len(found) <= 90 else found[:87] + "..."
+        expiry = f"{card['exp_month']:02d} / {card['exp_year'] % 100:02d}"
+        return f"{card_offers.brand(card['brand'])} ending {card['last4']}, {expiry}"
+    if document["object"] == "price":
+        return f"{_product(world, document)} {order.every(document['recurring'])}".strip()
+    known = next((document[name] for name in NAMES if isinstance(document.get(name), str)), "")
+    if document["object"] == "webhook_endpoint":
+        return str(document["url"])
+    customer = world.find("customer", document.get("customer")) or {}
+    whose = customer.get("email") or customer.get("name") or ""
+    return ", ".join(part for part in (known or _sold(world, document), whose) if part)
+
+
+def _product(world: World, price: Document) -> str:
+    return str((world.find("product", price["product"]) or {}).get("name", ""))
+
+
+def _sold(world: World, document: Document) -> str:
+    """Return what a subscription or a checkout session is for."""
+    items = document.get("_line_items") or []
+    if document["object"] == "subscription":
+        items = document["items"]["data"]
+    prices = [world.find("price", item["price"]) for item in items]
+    return ", ".join(_product(world, price) for price in prices if price)
 
 
 def status_of(document: Document) -> str:
@@ -219,10 +246,9 @@ def _verdict(endpoint: Document, counts: dict[str, int], tried: Document | None)
 
 def requests(store: Store, *, text: str = "", failed: bool = False, limit: int = 100) -> list[Document]:
     """Return the latest API requests, whose path contains a text, or that failed."""
-    pattern = "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
     rows = store.rows(
         "SELECT * FROM requests WHERE path LIKE ? ESCAPE '\\' AND (? = 0 OR status >= 400) ORDER BY seq DESC LIMIT ?",
-        *(pattern, int(failed), limit),
+        *(_pattern(text), int(failed), limit),
     )
     return [dict(row) for row in rows]
 
