@@ -1,4 +1,4 @@
-# The app and the worker in one image; compose.yaml runs both. Written with care, never built: see docs/deploying.md.
+# The app and the worker in one image; compose.yaml runs both. Unbuilt and untried: see docs/deploying.md.
 FROM python:3.11-slim AS libraries
 WORKDIR /app
 COPY requirements.txt .

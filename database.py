@@ -126,7 +126,7 @@ def write(work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P
     hashing, no rendering. Any exception rolls everything back. The request's own session is read-only by rule: its
     read transaction ends here, so that what it reads afterwards includes this write.
     """
-    _end_request_reads()
+    end_reads()
     for attempt in range(1, TRIES + 1):
         session = Session(_write_engine(), expire_on_commit=False)
         try:
@@ -185,7 +185,12 @@ def _write_engine() -> Engine:
     return _write_engines[engine]
 
 
-def _end_request_reads() -> None:
+def end_reads() -> None:
+    """End the request's read transaction: before a write, and before waiting for anybody on the network.
+
+    An open one would keep a connection and its snapshot for as long as the wait. What was read is read again on next
+    use. Raises RuntimeError when the request's own session was changed.
+    """
     if not db.session.registry.has():
         return  # nothing has been read
     session = db.session

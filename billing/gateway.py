@@ -15,6 +15,7 @@ from typing import Any, cast
 import stripe
 from flask import Flask, current_app
 
+import database
 from billing import errors
 from config import Config
 
@@ -25,6 +26,9 @@ SIGNATURE_TOLERANCE_SECONDS = 300
 MAX_WEBHOOK_BYTES = 256 * 1024
 # The SDK compares signatures with hmac.compare_digest, which raises TypeError on anything but ASCII.
 SIGNATURE_HEADER = re.compile(r"[\x20-\x7e]{1,1024}")
+STRIPE_ID = re.compile(r"[A-Za-z0-9_]{1,255}")
+EVENT_TYPE = re.compile(r"[a-z0-9_.]{1,100}")
+LAST_SECOND = 2**33  # in the year 2242; beyond it times cannot be told
 
 # Connect and read time-outs in seconds. The SDK's default of 80 s outlives a web worker's own time-out of 30 s.
 PATIENT = (3.05, 10)
@@ -51,6 +55,7 @@ def call(request: Callable[[stripe.StripeClient], Any], *, quick: bool = False) 
     `quick` gives up within about 5 s and never retries: for a page that a person waits for. Raises children of
     errors.StripeError: StripeUnavailable when trying later may help, StripeRefused when it will not.
     """
+    database.end_reads()
     with _translated():
         answer = request(current_app.extensions["stripe.quick"] if quick else client())
         return cast(Json, answer.to_dict(for_json=True))
@@ -58,6 +63,7 @@ def call(request: Callable[[stripe.StripeClient], Any], *, quick: bool = False) 
 
 def pages(request: Callable[[stripe.StripeClient], Any]) -> Iterator[Json]:
     """Yield every item of a list, page after page, as plain dicts; raises as `call` does."""
+    database.end_reads()
     with _translated():
         for item in request(client()).auto_paging_iter():
             yield item.to_dict(for_json=True)
@@ -99,15 +105,23 @@ def _parsed_event(raw: bytes) -> Json:
 def _looks_like_an_event(event: object) -> bool:
     if not isinstance(event, dict) or event.get("object") != "event":
         return False
-    data = event.get("data")
+    data, created, version = event.get("data"), event.get("created"), event.get("api_version")
     return (
-        isinstance(event.get("id"), str)
+        is_id(event.get("id"))
         and isinstance(event.get("type"), str)
-        and isinstance(event.get("created"), int)
+        and EVENT_TYPE.fullmatch(event["type"]) is not None
+        and isinstance(created, int)
+        and 0 <= created <= LAST_SECOND
         and isinstance(event.get("livemode"), bool)
+        and (version is None or (isinstance(version, str) and len(version) <= 40))
         and isinstance(data, dict)
         and isinstance(data.get("object"), dict)
     )
+
+
+def is_id(value: object) -> bool:
+    """Tell whether something can be the id of an object at Stripe: it becomes part of addresses."""
+    return isinstance(value, str) and STRIPE_ID.fullmatch(value) is not None
 
 
 # What the app asks Stripe ------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 import clock
-from billing import sync_queue
+from billing import gateway, sync_queue
 from billing.models import StripeEvent
 
 Json = dict[str, Any]
@@ -132,4 +132,4 @@ def _subject(event: Json, *, livemode: bool) -> tuple[str | None, str | None]:
     if find is None or event["livemode"] != livemode or event.get("account"):
         return None, None
     kind, object_id = find(event["data"]["object"])
-    return (kind, object_id) if object_id else (None, None)
+    return (kind, object_id) if gateway.is_id(object_id) else (None, None)

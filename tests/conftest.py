@@ -19,7 +19,7 @@ from extensions import db, limiter
 from stripe_sandbox.testing import Sandbox
 from tests.browsers import chromium
 from tests.databases import PostgresqlDatabase, SqliteFile
-from tests.worlds import Clock, Stripe
+from tests.worlds import Clock, Stripe, watched
 
 __all__ = ["chromium"]
 
@@ -56,7 +56,7 @@ def sandbox() -> Sandbox:
 def migrated_app(database: SqliteFile | PostgresqlDatabase, sandbox: Sandbox) -> Iterator[Flask]:
     """The one app of the session, its schema built by the migrations."""
     config = Config.from_env({**SETTINGS, "DATABASE_URL": database.url})
-    app = create_app(config, stripe_http_client=sandbox.http_client())
+    app = create_app(config, stripe_http_client=watched(sandbox.http_client()))
     app.testing = True
     with app.app_context():
         flask_migrate.upgrade(directory=str(ROOT / "migrations"))

@@ -10,9 +10,23 @@ from flask import Flask
 
 import clock as app_clock
 from billing import sync
-from stripe_sandbox.testing import Sandbox
+from extensions import db
+from stripe_sandbox.testing import HTTPClient, Sandbox
 
 WEBHOOK_PATH = "/webhooks/stripe"
+
+
+def watched(client: HTTPClient) -> HTTPClient:
+    """Return Stripe's HTTP client, made to fail whenever it is used inside a transaction."""
+    ask = client.request
+
+    def request(*args: Any, **options: Any) -> Any:
+        is_open = db.session.registry.has() and db.session().in_transaction()
+        assert not is_open, "a transaction is open while Stripe is asked: fetch first, then read or write"
+        return ask(*args, **options)
+
+    client.request = request  # type: ignore[method-assign]
+    return client
 
 
 class Clock:

@@ -96,6 +96,13 @@ MALFORMED = {
     "a thin event": (body := b'{"id":"evt_1","object":"v2.core.event","type":"x"}', signed(body)),
     "an event without an object": (body := json.dumps(event(data={})).encode(), signed(body)),
     "an event whose time is text": (body := json.dumps(event(created="now")).encode(), signed(body)),
+    "an id that no object has": (body := json.dumps(event(id="../../customers")).encode(), signed(body)),
+    "an empty id": (body := json.dumps(event(id="")).encode(), signed(body)),
+    "half a character in the id": (body := json.dumps(event(id="evt_\ud800")).encode(), signed(body)),
+    "a time that no calendar has": (body := json.dumps(event(created=10**30)).encode(), signed(body)),
+    "a time before time": (body := json.dumps(event(created=-(10**12))).encode(), signed(body)),
+    "a version that is no text": (body := json.dumps(event(api_version={})).encode(), signed(body)),
+    "a type that is no type": (body := json.dumps(event(type="x" * 300)).encode(), signed(body)),
     "a body of 300 kB": (body := json.dumps(event(pad="x" * 300_000)).encode(), signed(body)),
 }
 
@@ -140,6 +147,15 @@ def test_an_event_that_is_not_for_us_is_kept_without_effect(
     app: Flask, client: FlaskClient, change: dict[str, object]
 ) -> None:
     assert send(client, json.dumps(event(**change)).encode()) == 200
+    assert stored(app) == 1
+    assert tasks(app) == []
+
+
+@pytest.mark.parametrize("object_id", [7, {"a": 1}, [], "../../customers?limit=100", "", float("nan")])
+def test_an_event_about_something_without_a_proper_id_asks_stripe_nothing(
+    app: Flask, client: FlaskClient, object_id: object
+) -> None:
+    assert send(client, json.dumps(event(data={"object": {"id": object_id, "object": "invoice"}})).encode()) == 200
     assert stored(app) == 1
     assert tasks(app) == []
 
