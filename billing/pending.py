@@ -72,6 +72,22 @@ def planned_change(session: Session, stripe_subscription_id: str) -> Planned | N
     return None
 
 
+def open_intent(invoice: Json) -> Json:
+    """Return the payment intent by which a fetched invoice is to be paid; empty when it has none."""
+    payments = (invoice.get("payments") or {}).get("data", [])
+    intents = (p["payment"].get("payment_intent") for p in payments if p["status"] == "open")
+    return next((intent for intent in intents if isinstance(intent, dict)), {})
+
+
+def wants_customer(intent: Json) -> bool:
+    """Tell whether a payment waits for the customer to prove to the bank who they are.
+
+    Of a charge made in their absence Stripe says so by the error, and asks for a payment method again.
+    """
+    error = intent.get("last_payment_error") or {}
+    return intent.get("status") == "requires_action" or error.get("code") == "authentication_required"
+
+
 def _mirrored(session: Session, stripe_subscription_id: str) -> Json:
     row = session.get(StripeObject, ("subscription", stripe_subscription_id))
     body: Json = json.loads(row.body) if row else {}

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 import clock
-from billing import catalog, fulfilment, gateway, limits, prices, subscriptions
+from billing import catalog, fulfilment, gateway, limits, pending, prices, subscriptions
 from billing.errors import BillingError, LimitReached
 from billing.models import Status, Subscription
 from billing.subscriptions import instant
@@ -263,10 +263,8 @@ def _discounts(phase: Json) -> Json:
 
 
 def _unpaid(invoice: Json) -> Outcome:
-    payments = (invoice.get("payments") or {}).get("data", [])
-    intents = [p["payment"].get("payment_intent") for p in payments if p["status"] == "open"]
-    intent = next((i for i in intents if isinstance(i, dict)), {})
-    is_waiting = intent.get("status") == "requires_action"
+    intent = pending.open_intent(invoice)
+    is_waiting = pending.wants_customer(intent)
     error = intent.get("last_payment_error") or {}
     return Outcome(
         Result.ACTION_REQUIRED if is_waiting else Result.DECLINED,

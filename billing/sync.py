@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 import clock
 import database
 from accounts.models import Account
-from billing import charges, checkout, errors, fulfilment, gateway, subscriptions, sync_queue
+from billing import charges, checkout, errors, fulfilment, gateway, notices, subscriptions, sync_queue
 from billing.models import StripeObject, SyncTask
 from billing.sync_queue import Claim
 from extensions import db
@@ -142,12 +142,14 @@ def _mark(session: Session, kind: str, named: Json | str | None) -> None:
 
 
 def _apply_subscription(session: Session, account_id: int, fetched: Json, _claim: Claim) -> None:
-    subscriptions.apply(session, account_id, fetched)
+    row = subscriptions.apply(session, account_id, fetched)
+    notices.after_subscription(session, account_id, row)
     checkout.close_subscribed(session, fetched)
 
 
 def _apply_invoice(session: Session, account_id: int, fetched: Json, _claim: Claim) -> None:
     fulfilment.fulfil_invoice(session, account_id, fetched)
+    notices.after_invoice(session, account_id, fetched)
 
 
 def _apply_charge(session: Session, account_id: int, fetched: Json, claim: Claim) -> None:
