@@ -59,8 +59,8 @@ class Crowd:
         weights = {
             self.buy_pack: 6,
             self.subscribe: 4,
-            self.change_plan: 2,
-            self.cancel_or_resume: 2,
+            self.change_plan: 4,
+            self.cancel_or_resume: 4,
             self.cancel_now: 1,
             self.refund: 4,
             self.answer_dispute: 2,
@@ -76,23 +76,24 @@ class Crowd:
 
     def buy_pack(self, account_id: int) -> str:
         card = self.chance.choice([CARD, CARD, CARD, DISPUTED_CARD, REFUND_FAILS_CARD, DECLINED_CARD])
-        self._buy(account_id, self.chance.choice(PACKS), card)
+        self.buy(account_id, self.chance.choice(PACKS), card)
         return "pack"
 
     def subscribe(self, account_id: int) -> str:
-        self._buy(account_id, self.chance.choice(PLANS[:2]), CARD)
+        self.buy(account_id, self.chance.choice(PLANS[:2]), CARD)
         return "subscription"
 
-    def _buy(self, account_id: int, price_key: str, card: str) -> None:
+    def buy(self, account_id: int, price_key: str, card: str) -> None:
+        """Go through the checkout for one catalogue key; raises Declined, and what `checkout.start` raises."""
         url = checkout.start(account_id, price_key, base_url="http://127.0.0.1:5000")
         self.sessions.append(url.rstrip("/").rsplit("/", 1)[-1])
         self.pay(url, card)
 
     def change_plan(self, _account_id: int) -> str | None:
-        subscription = self._live_subscription()
+        subscription = self.live_subscription()
         if subscription is None:
             return None
-        price = self.chance.choice(self._plan_prices())
+        price = self.chance.choice(sorted(self._plan_prices().items()))[1]
         change: Any = {
             "items": [{"id": subscription["items"]["data"][0]["id"], "price": price}],
             "proration_behavior": "always_invoice",
@@ -102,15 +103,27 @@ class Crowd:
         return "change of plan"
 
     def cancel_or_resume(self, _account_id: int) -> str | None:
-        subscription = self._live_subscription()
+        subscription = self.live_subscription()
         if subscription is None:
             return None
-        change: Any = {"cancel_at_period_end": not subscription["cancel_at_period_end"]}
-        self.client.v1.subscriptions.update(subscription["id"], change)
+        self.toggle(subscription["id"])
         return "cancel or resume"
 
+    def upgrade(self, subscription_id: str) -> None:
+        """Move a subscription to the dearest plan at once."""
+        item = self.client.v1.subscription_items.list({"subscription": subscription_id}).data[0]
+        price_id = self._plan_prices()[PLANS[-1]]
+        change: Any = {"items": [{"id": item.id, "price": price_id}], "proration_behavior": "always_invoice"}
+        self.upgraded.add(subscription_id)
+        self.client.v1.subscriptions.update(subscription_id, change)
+
+    def toggle(self, subscription_id: str) -> None:
+        """Cancel a subscription at its period's end, or resume it when that has been done."""
+        is_ending = self.client.v1.subscriptions.retrieve(subscription_id).cancel_at_period_end
+        self.client.v1.subscriptions.update(subscription_id, {"cancel_at_period_end": not is_ending})
+
     def cancel_now(self, _account_id: int) -> str | None:
-        subscription = self._live_subscription()
+        subscription = self.live_subscription()
         if subscription is None:
             return None
         self.client.v1.subscriptions.cancel(subscription["id"])
@@ -160,14 +173,17 @@ class Crowd:
         database.write(spending.spend, account_id, self.chance.randint(1, 10), idempotency_key=key, reason="CV check")
         return "spend"
 
-    def _live_subscription(self) -> dict[str, Any] | None:
+    def live_subscription(self) -> dict[str, Any] | None:
+        """Return any subscription that is active and was not refunded, or None."""
         listed = self.client.v1.subscriptions.list({"limit": 20, "status": "active"}).data
         free = [s.to_dict() for s in listed if s.id not in self.refunded]
         return self.chance.choice(free) if free else None
 
-    def _plan_prices(self) -> list[str]:
+    def _plan_prices(self) -> dict[str, str]:
+        """Return Stripe's price of each plan by its catalogue key."""
         listed = self.client.v1.prices.list({"limit": 100, "active": True, "type": "recurring"}).data
-        return [p.id for p in listed if p.to_dict()["metadata"].get("price_key") in PLANS]
+        found = {p.to_dict()["metadata"].get("price_key"): p.id for p in listed}
+        return {key: found[key] for key in PLANS}
 
 
 def _sign_up(session: database.Session, email: str) -> int:

@@ -32,7 +32,9 @@ class Errand:
         self._thread.start()
 
     def proceed(self) -> None:
-        """Let it go on until it waits again or is done; returns then."""
+        """Let it go on until it waits again or is done; returns then. Nothing happens when it is done already."""
+        if self.is_done:
+            return
         self._go.release()
         self._back.acquire()
         if self.is_done:

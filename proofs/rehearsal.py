@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from billing import outcomes, sync
+from proofs.customers import REFUND_FAILS_CARD
 from proofs.errands import Errand
 from proofs.shop import Shop
 from proofs.stripe_oracle import Verdict
@@ -17,6 +18,8 @@ LEASE_SECONDS = 25
 MOST_PARKED = 4
 MOST_ROUNDS = 5
 WORK_BETWEEN = 0.3
+DEATHS = 0.4
+READERS = 8
 
 
 @dataclass
@@ -73,6 +76,63 @@ class Rehearsal:
                     self._work()
         self._work_off()
 
+    def _overtake(self) -> None:
+        subscription = self.shop.crowd.live_subscription()
+        if subscription is not None:
+            self._scene_of_two_workers(subscription["id"], dies=self.shop.crowd.chance.random() < DEATHS)
+
+    def _scene_of_two_workers(self, subscription_id: str, *, dies: bool) -> None:
+        """Let a slow worker read a change and a fast one the next, so that the older answer arrives last - or never."""
+        self._rest()
+        line = self.shop.line
+        usual, line.slow_percent = line.slow_percent, 100
+        self._change(subscription_id)
+        slow = Errand(self.shop.place.app, sync.run_due)
+        slow.proceed()  # to where its request has not arrived yet
+        if dies and not slow.is_done:
+            self.kills += 1
+            slow.kill()
+        else:
+            slow.proceed()  # and to where its answer is under way
+            self._change(subscription_id)
+        self.shop.advance(LEASE_SECONDS)
+        self._untroubled(self._work_off)
+        line.slow_percent = 0
+        while not slow.is_done:
+            slow.proceed()
+        line.slow_percent = usual
+
+    def _scene_of_two_invoices(self) -> None:
+        """Let a subscription be bought and upgraded, and all that it made be read before any of it is written down."""
+        crowd, line = self.shop.crowd, self.shop.line
+        self._rest()
+        crowd.upgrade(self._somebody_subscribes())
+        self.shop.postman.collect()
+        self.shop.postman.deliver_some(len(self.shop.postman.bag))
+        line.slow_percent = 100
+        readers = [Errand(self.shop.place.app, sync.run_due) for _ in range(READERS)]
+        for _ in range(2):
+            for reader in readers:
+                if not reader.is_done:
+                    reader.proceed()
+        line.slow_percent = 0
+        crowd.chance.shuffle(readers)
+        for reader in readers:
+            while not reader.is_done:
+                reader.proceed()
+
+    def _rest(self) -> None:
+        while self.parked:
+            self._go_on()
+        for _ in range(MOST_ROUNDS):
+            self.shop.postman.deliver_some(len(self.shop.postman.bag))
+        self._untroubled(lambda: self._work_off(is_last=True))
+
+    def _change(self, subscription_id: str) -> None:
+        self._untroubled(lambda: self.shop.crowd.toggle(subscription_id))
+        self._untroubled(self.shop.postman.collect)
+        self.shop.postman.deliver_some(len(self.shop.postman.bag))
+
     def _webhooks_arrive(self) -> None:
         self.shop.postman.deliver_some(self.shop.crowd.chance.randint(1, 3))
 
@@ -126,6 +186,66 @@ class Rehearsal:
         while self.parked:
             self._go_on()
         self._work_off(is_last=True)
+        self._last_scenes()
+
+    def _last_scenes(self) -> None:
+        """Play what the chances may have left out, when nothing follows that would make up for what goes wrong."""
+        self._scene_of_two_workers(self._somebody_subscribes(), dies=False)
+        self._scene_of_two_workers(self._somebody_subscribes(), dies=True)
+        self._scene_of_news_during_the_fetch(self._somebody_subscribes())
+        self._scene_of_one_second(self._somebody_subscribes())
+        self._scene_of_a_failure(self._somebody_subscribes())
+        self._scene_of_two_invoices()
+        self._scene_of_a_refund_that_fails()
+        self._rest()
+
+    def _somebody_subscribes(self) -> str:
+        crowd = self.shop.crowd
+        crowd.join(1)
+        crowd.subscribe(crowd.accounts[-1])
+        self.shop.postman.collect()
+        (subscription,) = crowd.client.v1.subscriptions.list({"limit": 1}).data
+        return subscription.id
+
+    def _scene_of_news_during_the_fetch(self, subscription_id: str) -> None:
+        self._rest()
+        self.shop.line.slow_percent = 100
+        self._change(subscription_id)
+        slow = Errand(self.shop.place.app, sync.run_due)
+        slow.proceed()
+        slow.proceed()
+        self._change(subscription_id)
+        self.shop.line.slow_percent = 0
+        while not slow.is_done:
+            slow.proceed()
+        self._work_off()
+
+    def _scene_of_one_second(self, subscription_id: str) -> None:
+        """Let a second change follow in the second of the first, after the first was brought in line."""
+        self._rest()
+        for _ in range(2):
+            self._change(subscription_id)
+            self._work_off()
+
+    def _scene_of_a_failure(self, subscription_id: str) -> None:
+        self._rest()
+        self._change(subscription_id)
+        self.shop.sandbox.break_api("500", path=f"/v1/subscriptions/{subscription_id}")
+        self._work_off()
+        self.shop.sandbox.heal()
+
+    def _scene_of_a_refund_that_fails(self) -> None:
+        """Let money go back, be heard of, and come again because the bank refused it."""
+        crowd = self.shop.crowd
+        crowd.join(1)
+        crowd.buy(crowd.accounts[-1], "credits_30", REFUND_FAILS_CARD)
+        (charge,) = crowd.client.v1.charges.list({"limit": 1}).data
+        crowd.client.v1.refunds.create({"charge": charge.id})
+        for _ in range(2):
+            self.shop.postman.collect()
+            self._rest()
+            self.shop.advance(3700)
+        self.shop.postman.collect()
 
     def _work_off(self, *, is_last: bool = False) -> None:
         slow, self.shop.line.slow_percent = self.shop.line.slow_percent, 0
