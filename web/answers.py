@@ -181,9 +181,7 @@ ANSWERS: dict[type[Exception], Answer] = {
         503,
         "price-changed",
         "Its price is being changed",
-        _says(
-            "The amount you were shown is about to change. Nothing was charged; look again in a minute."
-        ),
+        _says("The amount you were shown is about to change. Nothing was charged; look again in a minute."),
         action=SEE_PLANS,
         about="The price at the payment provider is not the one that was shown.",
     ),

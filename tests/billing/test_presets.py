@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import pytest
 from flask import Flask
 
-from app import create_app
-from billing import access, catalog, stripe_catalog
+from billing import access, catalog
 from extensions import db
 from stripe_sandbox.testing import Sandbox
-from tests.conftest import WEBHOOK_SECRET
+from tests.billing.conftest import selling
 from tests.persons import sign_up
-from tests.worlds import Stripe
+from tests.worlds import Clock, Stripe
 
 
 @pytest.fixture(params=sorted(catalog.PRESETS))
-def shop(app: Flask, sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[Stripe]:
+def shop(app: Flask, sandbox: Sandbox, clock: Clock, request: pytest.FixtureRequest) -> Iterator[Stripe]:
     """An app that sells one preset, and the Stripe that it sells at."""
-    config = dataclasses.replace(app.config["TOLLGATE"], catalog=request.param)
-    seller = create_app(config, stripe_http_client=sandbox.http_client())
-    seller.testing = True
-    sandbox.reset()
-    sandbox.add_webhook("http://127.0.0.1:5000/webhooks/stripe", WEBHOOK_SECRET)
-    with seller.app_context():
-        stripe_catalog.push()
-    stripe = Stripe(seller, sandbox)
-    stripe.discard_deliveries()
-    yield stripe
-    assert stripe.unexpected_violations() == []
-    with seller.app_context():
-        db.engine.dispose()
+    yield from selling(request.param, app, sandbox, clock)
 
 
 def test_every_plan_and_pack_can_be_bought(shop: Stripe) -> None:

@@ -2,39 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-
-import pytest
-from flask import Flask
-
-from app import create_app
-from billing import access, stripe_catalog
+from billing import access
 from extensions import db
-from stripe_sandbox.testing import Sandbox
-from tests.conftest import WEBHOOK_SECRET
 from tests.persons import Person, sign_up
 from tests.worlds import Clock, Stripe
-
-
-@pytest.fixture
-def shop(app: Flask, sandbox: Sandbox, clock: Clock) -> Iterator[Stripe]:
-    """An app that sells the preset with trials."""
-    config = dataclasses.replace(app.config["TOLLGATE"], catalog="projects")
-    seller = create_app(config, stripe_http_client=sandbox.http_client())
-    seller.testing = True
-    sandbox.reset()
-    sandbox.clock.set_offset(0)
-    sandbox.add_webhook("http://127.0.0.1:5000/webhooks/stripe", WEBHOOK_SECRET)
-    with seller.app_context():
-        stripe_catalog.push()
-    stripe = Stripe(seller, sandbox)
-    stripe.discard_deliveries()
-    clock.sandbox = sandbox
-    yield stripe
-    assert stripe.unexpected_violations() == []
-    with seller.app_context():
-        db.engine.dispose()
 
 
 def status(person: Person) -> str | None:
