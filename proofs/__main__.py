@@ -70,7 +70,7 @@ def _rows(name: str, *, quick: bool, engines: list[str]) -> list[dict[str, objec
                 "tried": 1,
                 "seed": None,
                 "seconds": time.monotonic() - started,
-                "note": f"broke off: {type(error).__name__}: {error}",
+                "note": f"broke off: {type(error).__name__}: {error}".splitlines()[0],
             }
         ]
 

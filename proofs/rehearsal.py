@@ -6,6 +6,7 @@ This is what the faulty handlers are caught by (proofs/faulty_handlers.py) and w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from billing import outcomes, sync
@@ -27,10 +28,9 @@ class Rehearsal:
     """One history and what it counted."""
 
     shop: Shop
-    kill_percent: int = 20
     api_trouble_percent: int = 0
     parked: list[Errand] = field(default_factory=list)
-    errands: int = 0
+    started: list[Errand] = field(default_factory=list)
     kills: int = 0
 
     def play(self, steps: int, *, people: int, slow_percent: int = 20) -> Verdict:
@@ -40,9 +40,13 @@ class Rehearsal:
         shop.line.slow_percent = slow_percent
         if self.api_trouble_percent:
             shop.sandbox.break_api("500", share=self.api_trouble_percent)
-        for _ in range(steps):
-            self._step()
-        self.come_to_rest()
+        try:
+            for _ in range(steps):
+                self._step()
+            self.come_to_rest()
+        finally:
+            for errand in self.started:
+                errand.kill()
         return shop.judge()
 
     def _step(self) -> None:
@@ -87,7 +91,7 @@ class Rehearsal:
         line = self.shop.line
         usual, line.slow_percent = line.slow_percent, 100
         self._change(subscription_id)
-        slow = Errand(self.shop.place.app, sync.run_due)
+        slow = self._errand(sync.run_due)
         slow.proceed()  # to where its request has not arrived yet
         if dies and not slow.is_done:
             self.kills += 1
@@ -110,7 +114,7 @@ class Rehearsal:
         self.shop.postman.collect()
         self.shop.postman.deliver_some(len(self.shop.postman.bag))
         line.slow_percent = 100
-        readers = [Errand(self.shop.place.app, sync.run_due) for _ in range(READERS)]
+        readers = [self._errand(sync.run_due) for _ in range(READERS)]
         for _ in range(2):
             for reader in readers:
                 if not reader.is_done:
@@ -144,9 +148,12 @@ class Rehearsal:
             session_id = self.shop.crowd.chance.choice(self.shop.crowd.sessions)
             self._start(lambda: outcomes.bring_in_line(session_id))
 
-    def _start(self, work: object) -> None:
-        self.errands += 1
-        self._continue(Errand(self.shop.place.app, work))  # type: ignore[arg-type]
+    def _start(self, work: Callable[[], object]) -> None:
+        self._continue(self._errand(work))
+
+    def _errand(self, work: Callable[[], object]) -> Errand:
+        self.started.append(Errand(self.shop.place.app, work))
+        return self.started[-1]
 
     def _go_on(self) -> None:
         if self.parked:
@@ -167,11 +174,11 @@ class Rehearsal:
     def _time_passes(self) -> None:
         self.shop.advance(self.shop.crowd.chance.choice([1, 5, LEASE_SECONDS]))
 
-    def _untroubled(self, action: object) -> None:
+    def _untroubled(self, action: Callable[[], object]) -> None:
         """Let the outside world act without the faults that are meant for the app."""
         faults, self.shop.sandbox.faults.api = self.shop.sandbox.faults.api, []
         try:
-            action()  # type: ignore[operator]
+            action()
         finally:
             self.shop.sandbox.faults.api = faults
 
@@ -211,7 +218,7 @@ class Rehearsal:
         self._rest()
         self.shop.line.slow_percent = 100
         self._change(subscription_id)
-        slow = Errand(self.shop.place.app, sync.run_due)
+        slow = self._errand(sync.run_due)
         slow.proceed()
         slow.proceed()
         self._change(subscription_id)
