@@ -179,7 +179,7 @@ ANSWERS: dict[type[Exception], Answer] = {
     ),
     billing_errors.PriceChanged: Answer(
         503,
-        "price-changed",
+        "amount-changed",
         "Its price is being changed",
         _says("The amount you were shown is about to change. Nothing was charged; look again in a minute."),
         action=SEE_PLANS,
