@@ -64,10 +64,16 @@ class UtcDateTime(TypeDecorator[datetime]):
 def engine_options(url: str) -> dict[str, Any]:
     """Return SQLAlchemy's engine options for a database address."""
     if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000}, "pool_size": 20, "max_overflow": 20}
+        return {
+            "connect_args": {"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000},
+            "hide_parameters": True,  # errors are logged, and parameters hold addresses and password hashes
+            "pool_size": 20,
+            "max_overflow": 20,
+        }
     timeouts = f"-c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={STATEMENT_TIMEOUT_MS}"
     return {
         "isolation_level": "READ COMMITTED",
+        "hide_parameters": True,
         "connect_args": {"options": timeouts, "connect_timeout": 5},
         "pool_size": 10,
         "max_overflow": 20,

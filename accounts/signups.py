@@ -64,7 +64,11 @@ def confirm(session: Session, public_id: str) -> User:
 
     Raises SignupGone when it was confirmed before or ran out, and people.AddressTaken.
     """
-    signup = session.scalar(select(Signup).where(Signup.public_id == public_id).with_for_update())
+    # Every sign-up of the address is locked, in one order: two of them confirmed at once would each hold the row that
+    # the other has to drop.
+    email_key = session.scalar(select(Signup.email_key).where(Signup.public_id == public_id))
+    rivals = select(Signup).where(Signup.email_key == email_key).order_by(Signup.id).with_for_update()
+    signup = next((row for row in session.scalars(rivals) if row.public_id == public_id), None)
     now = clock.now()
     if signup is None or signup.confirmed_at is not None or signup.expires_at <= now:
         raise SignupGone(public_id)
