@@ -210,12 +210,6 @@ def release_schedule(schedule_id: str, *, idempotency_key: str) -> Json:
     return call(lambda c: c.v1.subscription_schedules.release(_present(schedule_id), {}, options))
 
 
-def list_subscriptions(customer_id: str) -> list[Json]:
-    """List every subscription of a customer, ended ones included."""
-    params = {"customer": customer_id, "status": "all", "limit": 100}
-    return list(pages(lambda c: c.v1.subscriptions.list(cast(Any, params))))
-
-
 def retrieve_invoice(invoice_id: str, *, quick: bool = False) -> Json:
     """Fetch an invoice with its payments, all of its lines, and the whole price of each line."""
     expand = {"expand": ["payments.data.payment.payment_intent"]}
@@ -249,11 +243,6 @@ def list_events(*, since: int, types: list[str]) -> Iterator[Json]:
     for some in (types[i : i + 20] for i in range(0, len(types), 20)):  # Stripe takes at most 20 types in one request
         params = {"types": some, "created": {"gte": since}, "limit": 100}
         yield from pages(lambda c, params=params: c.v1.events.list(cast(Any, params)))  # type: ignore[misc]
-
-
-def retrieve_event(event_id: str) -> Json:
-    """Fetch one event; Stripe keeps 30 days."""
-    return call(lambda c: c.v1.events.retrieve(_present(event_id)))
 
 
 def find_prices(lookup_keys: list[str]) -> list[Json]:

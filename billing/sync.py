@@ -18,17 +18,13 @@ from sqlalchemy.orm import Session
 import clock
 import database
 from accounts.models import Account
-from billing import charges, checkout, errors, fulfilment, gateway, notices, subscriptions, sync_queue
+from billing import charges, checkout, fulfilment, gateway, notices, subscriptions, sync_queue
 from billing.models import StripeObject, SyncTask
 from billing.sync_queue import Claim
 from extensions import db
 
 Json = dict[str, Any]
 log = structlog.get_logger(__name__)
-
-
-class NotOurs(errors.BillingError):
-    """The object belongs to a customer that no account here knows."""
 
 
 @dataclass(frozen=True)
