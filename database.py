@@ -7,6 +7,7 @@ no others is in docs/adr/0002-one-unit-of-work.md.
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+import failpoints
 from extensions import Base, db
 
 P = ParamSpec("P")
@@ -35,8 +37,10 @@ TRIES = 8
 LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 15_000
 SQLITE_BUSY_TIMEOUT_MS = 10_000
+SQLITE_LOOK_AGAIN_SECONDS = 0.001
 PING_AFTER_IDLE_SECONDS = 1.0
 LAST_USED = "last used"
+IDLE_SINCE = "idle since"
 # Serialization failure, deadlock, lock not available: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 
@@ -92,7 +96,8 @@ def prepare(engine: Engine) -> None:
 
 
 def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-    record.info[LAST_USED] = time.monotonic()
+    # What was kept at hand (group_commit.py) comes back later than it was used.
+    record.info[LAST_USED] = record.info.pop(IDLE_SINCE, None) or time.monotonic()
 
 
 def _ping_after_idling(
@@ -120,8 +125,39 @@ def _prepare_sqlite_connection(connection: DBAPIConnection, _record: ConnectionP
 
 
 def _begin_sqlite_transaction(connection: Connection) -> None:
-    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+    driver = connection.connection.driver_connection
+    if driver is None:
+        raise RuntimeError("a transaction begins on a connection that was given back")
+    cursor = driver.cursor()
+    try:
+        if connection.get_execution_options().get("sqlite_begin") == "IMMEDIATE":
+            begin_writing(cursor)
+        else:
+            cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
+            cursor.execute("BEGIN DEFERRED")
+    except sqlite3.Error as error:
+        raise DBAPIError.instance("BEGIN", None, error, sqlite3.Error, dialect=connection.dialect) from error
+    finally:
+        cursor.close()
+
+
+def begin_writing(cursor: Any) -> None:
+    """Begin a transaction that writes into SQLite, as soon as no other process does.
+
+    SQLite itself makes whoever waits sleep up to 0.1 s between two looks, so that next to a process that writes all
+    the time others hardly get in. Raises the driver's OperationalError after SQLITE_BUSY_TIMEOUT_MS.
+    """
+    cursor.execute("PRAGMA busy_timeout=0")
+    give_up_at = time.monotonic() + SQLITE_BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up_at:
+                raise
+        else:
+            return
+        time.sleep(SQLITE_LOOK_AGAIN_SECONDS)
 
 
 def write(work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -133,18 +169,29 @@ def write(work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P
     read transaction ends here, so that what it reads afterwards includes this write.
     """
     end_reads()
-    for attempt in range(1, TRIES + 1):
-        session = Session(_write_engine(), expire_on_commit=False)
+    result = retried(_write_once, lambda session: work(session, *args, **kwargs))
+    failpoints.hit("database.committed")
+    return result
+
+
+def _write_once(work: Callable[[Session], T]) -> T:
+    engine = _write_engine()
+    with turn(engine), Session(engine, expire_on_commit=False) as session, session.begin():
+        result = work(session)
+        failpoints.hit("database.committing")
+        return result
+
+
+def retried(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a transaction, and run it again while the database says that this may help."""
+    for attempt in range(1, TRIES):
         try:
-            with _turn(session), session.begin():
-                return work(session, *args, **kwargs)
+            return work(*args, **kwargs)
         except DBAPIError as error:
-            if attempt == TRIES or not is_retryable(error):
+            if not is_retryable(error):
                 raise
-        finally:
-            session.close()
         time.sleep(0.01 * 2**attempt * random.random())  # noqa: S311 - jitter, not a secret
-    raise AssertionError("unreachable")
+    return work(*args, **kwargs)
 
 
 def insert(session: Session, table: type[Base]) -> Any:
@@ -153,11 +200,12 @@ def insert(session: Session, table: type[Base]) -> Any:
     return dialect.insert(table)
 
 
-def is_retryable(error: DBAPIError) -> bool:
+def is_retryable(error: Exception) -> bool:
     """Tell whether the same transaction may succeed when it is run again."""
-    if getattr(error.orig, "sqlstate", None) in RETRYABLE_SQLSTATES:
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    if getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES:
         return True
-    return "database is locked" in str(error.orig) or "database table is locked" in str(error.orig)
+    return "database is locked" in str(cause) or "database table is locked" in str(cause)
 
 
 # SQLite makes whoever waits for its write lock sleep and ask again, longer each time; within one process the threads
@@ -169,16 +217,33 @@ _thread = threading.local()
 
 
 @contextmanager
-def _turn(session: Session) -> Iterator[None]:
-    if getattr(_thread, "is_writing", False):
-        # On SQLite it would wait for itself for ever, on PostgreSQL for the rows that it has locked.
-        raise RuntimeError("write() inside write(): pass the session on instead")
+def turn(engine: Engine) -> Iterator[None]:
+    """Wait until this thread may write; raises RuntimeError when it is writing already."""
+    refuse_nesting()
     _thread.is_writing = True
     try:
-        with _sqlite_turn if session.get_bind().dialect.name == "sqlite" else nullcontext():
+        with _sqlite_turn if engine.dialect.name == "sqlite" else nullcontext():
             yield
     finally:
         _thread.is_writing = False
+
+
+def translated(error: Any, connection: Connection, sql: str) -> Exception:
+    """Return a driver's error as SQLAlchemy would raise it; a connection that it ended is used no more."""
+    dialect = connection.dialect
+    is_lost = dialect.is_disconnect(error, connection.connection.driver_connection, None)
+    if is_lost:
+        connection.invalidate(error)
+    base = dialect.loaded_dbapi.Error
+    raised: Exception = DBAPIError.instance(sql, None, error, base, connection_invalidated=is_lost, dialect=dialect)
+    return raised
+
+
+def refuse_nesting() -> None:
+    """Raise RuntimeError when this thread is writing already."""
+    if getattr(_thread, "is_writing", False):
+        # On SQLite it would wait for itself for ever, on PostgreSQL for the rows that it has locked.
+        raise RuntimeError("write() inside write(): pass the session on instead")
 
 
 _write_engines: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask import current_app, g, request
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_migrate import Migrate
@@ -25,7 +26,16 @@ class Base(DeclarativeBase):
     )
 
 
+class FormTokens(CSRFProtect):  # type: ignore[misc]
+    """Asks for a token wherever a browser may have added a session by itself, which is everywhere but with a key."""
+
+    def protect(self, apply_exemptions: bool = False) -> None:
+        """Refuse an unsafe request without its token; `g.is_program` is set where a request begins."""
+        if request.method in current_app.config["WTF_CSRF_METHODS"] and not g.get("is_program", False):
+            super().protect(apply_exemptions)
+
+
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate()
-csrf = CSRFProtect()
+csrf = FormTokens()
 limiter = Limiter(key_func=get_remote_address)

@@ -1,13 +1,25 @@
-"""The tables of people: who signs in (users, sessions), and who is billed (accounts and their members)."""
+"""The tables of people: who signs in (users, sessions), who is billed (accounts), and who shares an account."""
 
 from __future__ import annotations
 
 import secrets
 from datetime import datetime
+from typing import ClassVar
 
 from flask_security import RoleMixin, UserMixin
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, String, Table, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    select,
+    text,
+)
+from sqlalchemy.orm import Mapped, MappedSQLExpression, column_property, mapped_column, relationship
 
 import clock
 from database import BigId, UtcDateTime
@@ -16,6 +28,9 @@ from extensions import Base
 OWNER = "owner"
 ADMIN = "admin"
 MEMBER = "member"
+# What a role may do, the next one may too.
+ROLES = (MEMBER, ADMIN, OWNER)
+STAFF = "admin"  # the role for the whole site, not the one inside an account
 
 
 def new_public_id() -> str:
@@ -63,6 +78,7 @@ class User(Base, UserMixin):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
 
     roles: Mapped[list[Role]] = relationship(secondary=user_roles)  # type: ignore[assignment]
+    is_staff: ClassVar[MappedSQLExpression[bool]]
 
     __mapper_args__ = {"version_id_col": row_version}
 
@@ -75,10 +91,21 @@ class User(Base, UserMixin):
         return f"<User {self.id}>"
 
 
+# Read with the person, because every page's menu asks for it.
+User.is_staff = column_property(
+    select(user_roles.c.user_id)
+    .join(Role, Role.id == user_roles.c.role_id)
+    .where(user_roles.c.user_id == User.id, Role.name == STAFF)
+    .correlate(User.__table__)
+    .exists()
+)
+
+
 class Account(Base):
     """Who is billed: customer, subscription, wallet and product data hang on it.
 
-    Every user gets a personal one at sign-up (`personal_user_id`) and never hears the word.
+    Every user gets a personal one at sign-up (`personal_user_id`) and never hears the word. One that was handed over
+    to somebody else is personal to nobody any more.
     """
 
     __tablename__ = "accounts"
@@ -88,6 +115,8 @@ class Account(Base):
     name: Mapped[str] = mapped_column(String(254))
     stripe_customer_id: Mapped[str | None] = mapped_column(String(255), unique=True)
     personal_user_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("users.id"), unique=True)
+    # What billing has to say on every page, as JSON of its own: here because every page reads this row anyway.
+    billing_notice: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
 
     def __repr__(self) -> str:
@@ -95,11 +124,18 @@ class Account(Base):
 
 
 class Membership(Base):
-    """A person's part in an account."""
+    """A person's part in an account; the database holds that at most one owns it."""
 
     __tablename__ = "memberships"
     __table_args__ = (
         UniqueConstraint("account_id", "user_id"),
+        Index(
+            "ix_memberships_owner",
+            "account_id",
+            unique=True,
+            sqlite_where=text("role = 'owner'"),
+            postgresql_where=text("role = 'owner'"),
+        ),
         CheckConstraint("role IN ('owner', 'admin', 'member')", name="role"),
     )
 
@@ -108,6 +144,44 @@ class Membership(Base):
     user_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"), index=True)
     role: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+
+class Invitation(Base):
+    """A person asked into an account: for one address, for a week, once.
+
+    The mailed link carries a token that is made of `token_seed` and the site's secret key when the mail leaves; the
+    row holds its SHA-256 alone. At most one invitation of an account waits for an address.
+    """
+
+    __tablename__ = "invitations"
+    __table_args__ = (
+        Index(None, "email_key"),
+        Index(
+            "ix_invitations_open",
+            "account_id",
+            "email_key",
+            unique=True,
+            sqlite_where=text("accepted_at IS NULL AND withdrawn_at IS NULL"),
+            postgresql_where=text("accepted_at IS NULL AND withdrawn_at IS NULL"),
+        ),
+        CheckConstraint("role IN ('admin', 'member')", name="role"),
+        CheckConstraint("accepted_at IS NULL OR withdrawn_at IS NULL", name="one_end"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=new_public_id)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"))
+    email: Mapped[str] = mapped_column(String(254))
+    email_key: Mapped[str] = mapped_column(String(640))
+    role: Mapped[str] = mapped_column(String(16))
+    token_seed: Mapped[str] = mapped_column(String(32))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    invited_by: Mapped[int] = mapped_column(BigId, ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    accepted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    accepted_by: Mapped[int | None] = mapped_column(BigId, ForeignKey("users.id"))
+    withdrawn_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class UserSession(Base):
@@ -125,6 +199,8 @@ class UserSession(Base):
     user_id: Mapped[int] = mapped_column(BigId, ForeignKey("users.id", ondelete="CASCADE"))
     is_remembered: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+    # When the password was last asked for again; until then it was given where the session began.
+    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
     idle_expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -10,13 +10,18 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+import clock
+import failpoints
 from accounts import sessions
 from accounts.identity import email_key
 from accounts.models import OWNER, Account, Membership, User
 
 AccountHook = Callable[[Session, int], None]
 
+VerifiedHook = Callable[[Session, User], object]
+
 _account_hooks: list[AccountHook] = []
+_verified_hooks: list[VerifiedHook] = []
 
 # Built once: pages of a signed-in person ask for them.
 _PERSONAL = select(Account).where(Account.personal_user_id == bindparam("user_id"))
@@ -46,6 +51,23 @@ def after_account_created(hook: AccountHook) -> None:
         _account_hooks.append(hook)
 
 
+def after_verified(hook: VerifiedHook) -> None:
+    """Call `hook(session, user)` in the transaction that shows an address to be a person's.
+
+    Billing hands over what was paid with that address this way.
+    """
+    if hook not in _verified_hooks:
+        _verified_hooks.append(hook)
+
+
+def verify(session: Session, user: User) -> None:
+    """Write down that a person has shown that the address is theirs, unless it was known; run the hooks."""
+    user.confirmed_at = user.confirmed_at or clock.now()
+    session.flush()
+    for hook in _verified_hooks:
+        hook(session, user)
+
+
 def create_user(
     session: Session, *, email: str, password_hash: str | None, confirmed_at: datetime | None = None
 ) -> User:
@@ -68,7 +90,10 @@ def create_user(
     except IntegrityError as error:
         # Two sign-ups of one address, confirmed in the same moment: the second finds the first only here.
         raise AddressTaken(email) from error
+    failpoints.hit("verify.user_stored")
     create_personal_account(session, user)
+    if user.is_verified:
+        verify(session, user)
     return user
 
 
@@ -99,6 +124,7 @@ def create_personal_account(session: Session, user: User) -> Account:
     session.flush()
     session.add(Membership(account_id=account.id, user_id=user.id, role=OWNER))
     session.flush()
+    failpoints.hit("verify.account_stored")
     for hook in _account_hooks:
         hook(session, account.id)
     return account
@@ -118,6 +144,11 @@ def get_account(session: Session, account_id: int) -> Account:
     if account is None:
         raise AccountNotFound(f"there is no account {account_id}")
     return account
+
+
+def lock_account(session: Session, account_id: int) -> None:
+    """Lock an account's row, before anything else is locked, so that what touches the account takes turns."""
+    session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
 
 
 def find_account(session: Session, *, public_id: str) -> Account | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 import clock
-from accounts.models import User, UserSession
+from accounts.models import Account, User, UserSession
 
 IDLE = timedelta(hours=12)
 LIFETIME = timedelta(days=14)
@@ -20,11 +21,35 @@ REMEMBERED_LIFETIME = timedelta(days=30)
 # How stale last_seen_at may be: it bounds what a busy browser writes.
 TOUCH_EVERY = timedelta(minutes=10)
 KEEP_ENDED = timedelta(days=30)
+# For how long a given password stands for dangerous actions too.
+RECENT = timedelta(minutes=30)
+
+
+class Live(NamedTuple):
+    """A session that has not ended: its row's id, whose it is, and their personal account.
+
+    `confirmed_at` is when the password was given the last time: where it began, or since then when asked again.
+    """
+
+    id: int
+    last_seen_at: datetime
+    confirmed_at: datetime
+    user: User
+    account: Account | None
+
 
 # Built once: every page of a signed-in person begins with it.
 _LIVE = (
-    select(UserSession, User)
+    select(
+        UserSession.id,
+        UserSession.last_seen_at,
+        func.coalesce(UserSession.confirmed_at, UserSession.created_at),
+        User,
+        Account,
+    )
+    .select_from(UserSession)
     .join(User, User.id == UserSession.user_id)
+    .outerjoin(Account, Account.personal_user_id == User.id)
     .where(UserSession.token_hash == bindparam("token_hash"), UserSession.revoked_at.is_(None))
     .where(UserSession.idle_expires_at > bindparam("now"), UserSession.expires_at > bindparam("now"), User.active)
 )
@@ -49,15 +74,15 @@ def start(session: Session, user_id: int, *, is_remembered: bool, address: str =
     return token
 
 
-def find(session: Session, token: str) -> tuple[UserSession, User] | None:
-    """Return the live session behind a secret and its person; None when it ended or the person was disabled."""
+def find(session: Session, token: str) -> Live | None:
+    """Return the live session behind a secret; None when it ended or its person is disabled."""
     row = session.execute(_LIVE, {"token_hash": hash_of(token), "now": clock.now()}).one_or_none()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else Live(*row)
 
 
-def needs_touch(row: UserSession) -> bool:
+def needs_touch(found: Live) -> bool:
     """Tell whether the session was last seen so long ago that it should be noted."""
-    return clock.now() - row.last_seen_at >= TOUCH_EVERY
+    return clock.now() - found.last_seen_at >= TOUCH_EVERY
 
 
 def touch(session: Session, session_id: int) -> None:
@@ -68,6 +93,16 @@ def touch(session: Session, session_id: int) -> None:
     row.last_seen_at = clock.now()
     idle = REMEMBERED_IDLE if row.is_remembered else IDLE
     row.idle_expires_at = min(row.last_seen_at + idle, row.expires_at)
+
+
+def is_recent(found: Live) -> bool:
+    """Tell whether the password of a session was given lately."""
+    return clock.now() - found.confirmed_at < RECENT
+
+
+def confirm(session: Session, session_id: int) -> None:
+    """Note that the password was given again now, in this session alone."""
+    session.execute(update(UserSession).where(UserSession.id == session_id).values(confirmed_at=clock.now()))
 
 
 def revoke(session: Session, session_id: int) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 import clock
+import failpoints
 from accounts import people
 from accounts.identity import email_key
 from accounts.models import Signup, User
@@ -76,4 +77,5 @@ def confirm(session: Session, public_id: str) -> User:
     signup.confirmed_at, signup.password = now, ""
     session.flush()
     session.execute(delete(Signup).where(Signup.email_key == signup.email_key, Signup.id != signup.id))
+    failpoints.hit("verify.confirmed")
     return user

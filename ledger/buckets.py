@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.engine import Row
 
+import failpoints
 from ledger import journal
 from ledger.errors import LedgerCorrupt
 from ledger.journal import Move, Note
@@ -124,9 +125,9 @@ def draw(wallet: LockedWallet, credits: int) -> list[Line]:
     The caller has made sure that the balance covers them and that nothing in it has expired.
     """
     chosen = {"wallet_id": wallet.account_id, "amount": credits}
-    bucket_id = _DRAW_FIRST.execute(wallet.connection, chosen).scalar_one_or_none()
-    if bucket_id is not None:
-        return [Line(bucket_id, credits)]
+    drawn = _DRAW_FIRST.first(wallet.connection, chosen)
+    if drawn is not None:
+        return [Line(drawn[0], credits)]
     return _draw_from_several(wallet, credits)
 
 
@@ -168,12 +169,14 @@ def expire(wallet: LockedWallet) -> int:
     wallet.next_expiry_at = wallet.connection.execute(_NEXT_EXPIRY, scope).scalar_one()
     for row in due:
         wallet.connection.execute(_EXPIRE, {"bucket_id": row.id})
+        failpoints.hit("expiry.taken")
         journal.write(
             wallet,
             TransactionKind.EXPIRE,
             Note(f"Unused {KIND_NAMES[CreditKind(row.kind)]} credits expired", reference=row.source),
             moves=[Move(Book.AVAILABLE, Book.EXPIRED, row.remaining, row.id)],
         )
+        failpoints.hit("expiry.posted")
     if not due:
         journal.keep_next_expiry(wallet)
     return sum(row.remaining for row in due)

@@ -13,7 +13,9 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from ledger import buckets, journal, locking
+import clock
+import failpoints
+from ledger import buckets, journal, locking, statement
 from ledger.buckets import Line
 from ledger.errors import UnknownGrant
 from ledger.journal import Move, Note
@@ -36,6 +38,23 @@ class Clawed:
     clawed: int
     owed: int
     balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What claw_to would do now: credits taken from the balance, from what expired unused, and added to the debt.
+
+    `granted` is the whole grant and `clawed` what is taken back of it already; the balance and the debt are those
+    after it.
+    """
+
+    granted: int
+    clawed: int
+    unused: int
+    expired: int
+    owed: int
+    balance: int
+    debt: int
 
 
 class _Bucket(NamedTuple):
@@ -84,17 +103,14 @@ _CHANGE = (
 )
 
 
-def target(granted: int, *, paid_cents: int, refunded_cents: int, is_disputed: bool) -> int:
-    """Return how many credits of a grant its payment's present state takes back.
+def target(granted: int, *, paid_cents: int, returned_cents: int) -> int:
+    """Return how many credits of a grant its payments' present state takes back: the share that went back, rounded up.
 
-    All of them while a dispute is open or lost; else the refunded share, rounded up: a full refund leaves none, and
-    no refund takes none.
+    All that went back, by refunds or for a dispute, leaves none; nothing that went back takes none.
     """
-    if is_disputed:
-        return granted
     if paid_cents <= 0:
         return 0
-    return -(-granted * min(refunded_cents, paid_cents) // paid_cents)
+    return -(-granted * min(returned_cents, paid_cents) // paid_cents)
 
 
 def claw_to(
@@ -103,7 +119,7 @@ def claw_to(
     source: str,
     target: int,
     *,
-    version: int,
+    version: int | None = None,
     reason: str = "",
     actor: str | None = None,
 ) -> Clawed:
@@ -111,13 +127,16 @@ def claw_to(
 
     Taken first is what remains in the grant's bucket, then what expired unused, and what was used becomes debt. Given
     back in reverse: debt is repaid first. `version` is a fence: a call whose version is not above the last one applied
-    changes nothing, so a state that was read earlier cannot overwrite one that was read later. Raises UnknownGrant,
-    and ValueError for a target that the grant cannot meet or a version below 1.
+    changes nothing, so a state that was read earlier cannot overwrite one that was read later. Without it the call
+    counts as the newest: for a target that was worked out under the wallet's lock. Raises UnknownGrant, and ValueError
+    for a target that the grant cannot meet or a version below 1.
     """
     wallet = locking.lock(session, account_id)
     bucket = _get(wallet, source)
     if not 0 <= target <= bucket.granted:
         raise ValueError(f"{target} credits cannot be taken back of a grant of {bucket.granted}")
+    if version is None:
+        version = bucket.claw_version + 1
     if version < 1:
         raise ValueError(f"a version starts at 1, not {version}")
     if version <= bucket.claw_version:
@@ -129,10 +148,39 @@ def claw_to(
     else:
         kind, words = TransactionKind.RESTORE, "Refund or dispute undone: credits were given back"
         moves = _give_back(wallet, bucket, bucket.clawed - target, version=version)
+    failpoints.hit("clawback.changed")
     if moves:
         note = Note(reason or words, source, actor)
         journal.write(wallet, kind, note, moves=moves, key=f"claw:{version}:{source}")
+    failpoints.hit("clawback.posted")
     return Clawed(True, target, wallet.debt - debt, wallet.balance)
+
+
+def preview(session: Session, account_id: int, source: str, target: int) -> Outlook:
+    """Work out what taking a grant back up to a target would do now; changes and locks nothing.
+
+    A target that is already reached takes nothing. Raises UnknownGrant.
+    """
+    row = session.connection().execute(_GET, {"account_id": account_id, "source": source}).one_or_none()
+    if row is None:
+        raise UnknownGrant(source)
+    bucket, balance = _Bucket(*row), statement.balance(session, account_id)
+    is_over = bucket.expires_at is not None and bucket.expires_at <= clock.now()
+    # What has expired counts as expired, even before it is swept.
+    remaining, expired = (0, bucket.expired + bucket.remaining) if is_over else (bucket.remaining, bucket.expired)
+    credits = max(0, target - bucket.clawed)
+    from_balance = min(credits, remaining)
+    from_expired = min(credits - from_balance, expired)
+    owed = credits - from_balance - from_expired
+    return Outlook(
+        bucket.granted,
+        bucket.clawed,
+        from_balance,
+        from_expired,
+        owed,
+        balance.total - from_balance,
+        balance.debt + owed,
+    )
 
 
 def _get(wallet: LockedWallet, source: str) -> _Bucket:

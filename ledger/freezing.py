@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
+import failpoints
 from ledger import journal, locking
 from ledger.journal import Note
 from ledger.models import Freeze, TransactionKind, Wallet
@@ -24,7 +25,9 @@ def freeze(session: Session, account_id: int, cause: str, *, reason: str, actor:
         insert(Freeze), {"account_id": account_id, "cause": cause, "reason": reason, "frozen_at": wallet.now}
     )
     journal.record(wallet, TransactionKind.FREEZE, Note(reason, cause, actor), credits=0)
+    failpoints.hit("freeze.stored")
     _apply(wallet)
+    failpoints.hit("freeze.applied")
     return True
 
 

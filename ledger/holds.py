@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 import clock
+import failpoints
 from ledger import buckets, journal, locking, spending
 from ledger.buckets import Line
 from ledger.errors import HoldSettled, LedgerCorrupt, LedgerError, UnknownHold
@@ -108,10 +109,14 @@ def reserve(
         )
     if hold_id is None:
         return _replay(wallet, key, request_hash, refusal)
+    failpoints.hit("hold.recorded")
     lines = buckets.draw(wallet, credits)
     journal.post(wallet, hold_id, [Move(Book.AVAILABLE, Book.HELD, line.credits, line.bucket_id) for line in lines])
+    failpoints.hit("hold.posted")
     expires_at = wallet.now + lease
     _store(wallet, hold_id, lines, note=note, expires_at=expires_at)
+    failpoints.hit("hold.stored")
+    spending.announce(session, account_id, spending.Spent(hold_id, credits, wallet.balance))
     return Held(hold_id, credits, wallet.balance, expires_at)
 
 
@@ -221,6 +226,7 @@ def _settle(wallet: LockedWallet, hold: _Hold, status: HoldStatus, *, captured: 
     )
     if ended.rowcount != 1:
         raise LedgerCorrupt(f"hold {hold.id} has changed while its wallet was locked")
+    failpoints.hit("settle.ended")
     lines = wallet.connection.execute(_LINES, {"hold_id": hold.id})
     moves = _moves(wallet, [Line(*row) for row in lines], captured)
     returned = sum(move.credits for move in moves if move.target is Book.AVAILABLE)
@@ -232,6 +238,7 @@ def _settle(wallet: LockedWallet, hold: _Hold, status: HoldStatus, *, captured: 
         moves=moves,
         key=f"settle:{hold.id}",
     )
+    failpoints.hit("settle.posted")
     return Settled(hold.id, transaction_id, captured, returned, repaid, wallet.balance)
 
 

@@ -143,7 +143,7 @@ def record(
 
     `credits` and `debt` are the signed changes that the moves posted to it will make.
     """
-    transaction_id: int | None = _RECORD.execute(
+    recorded = _RECORD.first(
         wallet.connection,
         {
             "account_id": wallet.account_id,
@@ -159,8 +159,8 @@ def record(
             "actor": note.actor,
             "at": wallet.now,
         },
-    ).scalar_one_or_none()
-    return transaction_id
+    )
+    return None if recorded is None else int(recorded[0])
 
 
 def post(wallet: LockedWallet, transaction_id: int, moves: Iterable[Move]) -> None:
@@ -170,7 +170,7 @@ def post(wallet: LockedWallet, transaction_id: int, moves: Iterable[Move]) -> No
         available += _effect(move, Book.AVAILABLE)
         set_aside += _effect(move, Book.HELD)
         debt -= _effect(move, Book.DEBT)
-        _PAIR.execute(
+        _PAIR.change(
             wallet.connection,
             {
                 "transaction_id": transaction_id,
@@ -183,7 +183,7 @@ def post(wallet: LockedWallet, transaction_id: int, moves: Iterable[Move]) -> No
                 "target_amount": move.credits,
             },
         )
-    changed = _CHANGE_WALLET.execute(
+    changed = _CHANGE_WALLET.change(
         wallet.connection,
         {
             "wallet_id": wallet.account_id,
@@ -192,7 +192,7 @@ def post(wallet: LockedWallet, transaction_id: int, moves: Iterable[Move]) -> No
             "owed": debt,
             "next_expiry_at": wallet.next_expiry_at,
         },
-    ).rowcount
+    )
     if changed != 1:
         raise LedgerCorrupt(f"wallet {wallet.account_id} has less than its own entries take out of it")
     wallet.balance += available

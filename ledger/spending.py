@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+import failpoints
 from ledger import buckets, journal, locking
 from ledger.errors import LedgerCorrupt, LedgerError, NotEnoughCredits, WalletFrozen
 from ledger.journal import Move, Note
@@ -26,6 +28,20 @@ class Spent:
     def crosses(self, threshold: int) -> bool:
         """Tell whether this spend, and no other, brought the balance below a threshold."""
         return not self.is_replay and self.balance < threshold <= self.balance + self.credits
+
+
+SpendHook = Callable[[Session, int, Spent], None]
+
+_spend_hooks: list[SpendHook] = []
+
+
+def after_spend(hook: SpendHook) -> None:
+    """Call `hook(session, account_id, spent)` in the transaction of every spend; an exception undoes the spend.
+
+    Billing promises its notice of a low balance this way, so that the ledger need not know of mail.
+    """
+    if hook not in _spend_hooks:
+        _spend_hooks.append(hook)
 
 
 def spend(
@@ -64,13 +80,24 @@ def spend(
         )
     if transaction_id is None:
         return _replay(wallet, key, request_hash, refusal)
+    failpoints.hit("spend.recorded")
     lines = buckets.draw(wallet, credits)
+    failpoints.hit("spend.drawn")
     journal.post(
         wallet,
         transaction_id,
         [Move(Book.AVAILABLE, Book.CONSUMED, line.credits, line.bucket_id) for line in lines],
     )
-    return Spent(transaction_id, credits, wallet.balance)
+    failpoints.hit("spend.posted")
+    spent = Spent(transaction_id, credits, wallet.balance)
+    announce(session, account_id, spent)
+    return spent
+
+
+def announce(session: Session, account_id: int, spent: Spent) -> None:
+    """Call the hooks of `after_spend`: for a spend, and for a hold, which lowers the balance just as much."""
+    for hook in _spend_hooks:
+        hook(session, account_id, spent)
 
 
 def is_paid(session: Session, account_id: int, idempotency_key: str) -> bool:

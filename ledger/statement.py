@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Date, Select, bindparam, cast, func, or_, select
 from sqlalchemy.orm import Session
@@ -75,9 +76,15 @@ class Page:
     older_than: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class DayUsage:
+class DayUsage(NamedTuple):
     """The credits used on one day (UTC)."""
+
+    day: date
+    credits: int
+
+
+class DayBalance(NamedTuple):
+    """What could be spent at the end of one day (UTC)."""
 
     day: date
     credits: int
@@ -190,12 +197,40 @@ def csv_rows(session: Session, account_id: int, wanted: Filter | None = None) ->
 def daily_usage(session: Session, account_id: int, days: int = 30) -> list[DayUsage]:
     """Return the credits used on each of the last days (UTC), today included, oldest first; quiet days are zero."""
     first = clock.now().date() - timedelta(days=days - 1)
-    midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
+    midnight = _midnight(first)
     connection = session.connection()
     rows = connection.execute(_USAGE_BY_DAY[connection.dialect.name], {"wallet_id": account_id, "since": midnight})
     used = {date.fromisoformat(str(row[0])): int(row[1]) for row in rows}
     calendar = [first + timedelta(days=number) for number in range(days)]
     return [DayUsage(day, used.get(day, 0)) for day in calendar]
+
+
+def daily_balance(session: Session, account_id: int, first: date, last: date) -> list[DayBalance]:
+    """Return the balance at the end of each day from the first to the last (UTC); a quiet day keeps that before it."""
+    starts, ends = _midnight(first), _midnight(last + timedelta(days=1))
+    own = Transaction.account_id == account_id
+    before = select(Transaction.balance_after).where(own, Transaction.at < starts).order_by(Transaction.id.desc())
+    balance = session.scalar(before.limit(1)) or 0
+    day = utc_day(session.get_bind().dialect.name)
+    newest = select(func.max(Transaction.id)).where(own, Transaction.at >= starts, Transaction.at < ends).group_by(day)
+    rows = session.execute(select(day, Transaction.balance_after).where(Transaction.id.in_(newest)))
+    changed = {date.fromisoformat(str(row[0])): int(row[1]) for row in rows}
+    calendar = []
+    for number in range((last - first).days + 1):
+        balance = changed.get(first + timedelta(days=number), balance)
+        calendar.append(DayBalance(first + timedelta(days=number), balance))
+    return calendar
+
+
+def first_day(session: Session, account_id: int) -> date | None:
+    """Return the day (UTC) of an account's first transaction, None when there is none yet."""
+    query = select(Transaction.at).where(Transaction.account_id == account_id).order_by(Transaction.id)
+    at = session.scalar(query.limit(1))
+    return at.date() if at else None
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _lines(account_id: int, wanted: Filter) -> ActivityRows:

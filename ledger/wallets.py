@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,7 +12,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
 import clock
+from ledger.errors import LedgerCorrupt
 from ledger.models import wallets
+from ledger.prepared import Prepared
 
 
 @dataclass(slots=True)
@@ -40,7 +43,7 @@ class LockedWallet:
             self.next_expiry_at = expires_at
 
 
-_LOCK = (
+_LOCK = Prepared(
     select(
         wallets.c.balance,
         wallets.c.held,
@@ -64,11 +67,18 @@ def lock(session: Session, account_id: int) -> LockedWallet:
     """
     session.flush()
     connection = session.connection()
-    key = {"account_id": account_id}
-    row = connection.execute(_LOCK, key).one_or_none()
-    if row is None:
-        opening = {"balance": 0, "held": 0, "debt": 0, "opened_at": clock.now()}
-        connection.execute(_OPEN[connection.dialect.name], key | opening)
-        row = connection.execute(_LOCK, key).one()
+    row = _LOCK.first(connection, {"account_id": account_id}) or _open(connection, account_id)
+    balance, held, debt, frozen_reason, next_expiry_at = row
     # The clock is read after the lock, so that the times of one wallet's transactions follow their order.
-    return LockedWallet(connection, account_id, *row, now=clock.now())
+    return LockedWallet(connection, account_id, balance, held, debt, frozen_reason, next_expiry_at, clock.now())
+
+
+def _open(connection: Connection, account_id: int) -> tuple[Any, ...]:
+    """Open a wallet, unless somebody has just done so, and return its row, locked."""
+    key = {"account_id": account_id}
+    opening = {"balance": 0, "held": 0, "debt": 0, "opened_at": clock.now()}
+    connection.execute(_OPEN[connection.dialect.name], key | opening)
+    row = _LOCK.first(connection, key)
+    if row is None:
+        raise LedgerCorrupt(f"the wallet of account {account_id} cannot be opened")
+    return row

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 import clock
 import database
+import failpoints
 from extensions import db
 from mail import preparing, rendering, smtp
 from mail.models import CANCELLED, DEAD, KEPT, PENDING, SENT, Email
@@ -67,12 +68,16 @@ def queue(
         next_at=now,
         created_at=now,
     )
-    return session.scalar(insert.returning(Email.id)) is not None
+    is_new = session.scalar(insert.returning(Email.id)) is not None
+    failpoints.hit("outbox.queued")
+    return is_new
 
 
-def queued_since(session: Session, to: str, since: datetime) -> int:
-    """Count the mails promised to an address since an instant, whatever became of them."""
+def queued_since(session: Session, to: str, since: datetime, *, account_id: int | None = None) -> int:
+    """Count the mails promised to an address since an instant, by all or by one account, whatever became of them."""
     count = select(func.count()).select_from(Email).where(Email.to_address == to, Email.created_at >= since)
+    if account_id is not None:
+        count = count.where(Email.account_id == account_id)
     return session.scalar(count) or 0
 
 
@@ -94,6 +99,18 @@ def send_due(limit: int = 100) -> int:
 def oldest_pending_at(session: Session) -> datetime | None:
     """Return since when the longest waiting mail has been due, for the readiness check."""
     return session.scalar(select(func.min(Email.next_at)).where(Email.status == PENDING))
+
+
+def find_dead(session: Session, uuid: str) -> Email | None:
+    """Find a mail that was given up, and lock it until the transaction ends."""
+    return session.scalar(select(Email).where(Email.uuid == uuid, Email.status == DEAD).with_for_update())
+
+
+def revive(session: Session, email: Email) -> None:
+    """Queue a mail that was given up again, with all of its attempts; it has the Message-ID that it had."""
+    email.status, email.attempts, email.next_at = PENDING, 0, clock.now()
+    email.leased_until = email.not_after = None
+    session.flush()
 
 
 def _insert(session: Session) -> Insert:
@@ -127,23 +144,28 @@ def _claim(session: Session) -> Claim | None:
 
 def _deliver(mailer: smtp.Mailer, claim: Claim) -> bool:
     """Send one mail and note the outcome; False ends the round."""
+    failpoints.hit("outbox.claimed")
     try:
         prepared = preparing.prepare(db.session(), claim.mail)
         message = rendering.render(prepared, claim.uuid)
         db.session.rollback()
+        failpoints.hit("outbox.rendered")
         mailer.send(message)
+        failpoints.hit("outbox.sent")
     except NotNeeded as reason:
         database.write(_note, claim, status=CANCELLED, last_error=str(reason))
     except smtp.Refused as error:
         database.write(_note, claim, status=DEAD, last_error=str(error))
     except smtp.Unreachable as error:
         database.write(_postpone, claim, str(error))
+        failpoints.hit("outbox.postponed")
         return False
     except Exception as error:
         # A template or a row that cannot be rendered must not hold up the mails behind it.
         database.write(_postpone, claim, repr(error))
     else:
         database.write(_note, claim, status=SENT if mailer.is_configured else KEPT, last_error=None)
+    failpoints.hit("outbox.committed")
     return True
 
 
@@ -152,6 +174,7 @@ def _note(session: Session, claim: Claim, *, status: str, last_error: str | None
     session.execute(
         _claimed(claim).values(status=status, last_error=_short(last_error), leased_until=None, sent_at=sent_at)
     )
+    failpoints.hit("outbox.noted")
 
 
 def _postpone(session: Session, claim: Claim, error: str) -> None:

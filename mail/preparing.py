@@ -15,11 +15,12 @@ class NotNeeded(Exception):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A mail ready to be rendered: which template, to whom, with what."""
+    """A mail ready to be rendered: which template, to whom, with what, and who gets its answer if not the sender."""
 
     template: str
     to: str
     context: dict[str, Any] = field(default_factory=dict)
+    reply_to: str | None = None
 
 
 Preparer = Callable[[Session, Prepared], Prepared]

@@ -33,6 +33,8 @@ def render(mail: Prepared, uuid: str) -> EmailMessage:
     message["Subject"] = " ".join(part(mail, "subject.txt", facts).split())
     message["From"] = config.mail_from
     message["To"] = _recipient(mail.to)
+    if mail.reply_to is not None:
+        message["Reply-To"] = _recipient(mail.reply_to)
     message["Date"] = format_datetime(clock.now())
     message["Message-ID"] = f"<{uuid}@{_domain(config)}>"
     message["Auto-Submitted"] = "auto-generated"
