@@ -21,15 +21,22 @@ _PRIMARY = select(Subscription).where(Subscription.account_id == bindparam("owne
 
 
 def grants_access(
-    stripe_status: str, *, past_due_since: datetime | None, now: datetime, past_due_grace: timedelta
+    stripe_status: str,
+    *,
+    past_due_since: datetime | None,
+    now: datetime,
+    past_due_grace: timedelta,
+    open_until: datetime | None = None,
 ) -> bool:
     """Tell whether a subscription in this state opens its plan's features: the one access rule of the app.
 
-    Trialing and active do; past_due does for the grace period after its invoice fell due; every other state, an
-    unknown one included, does not.
+    Trialing and active do; past_due does for the grace period after its invoice fell due; paused does until what was
+    paid for ends (`open_until`); every other state, an unknown one included, does not.
     """
     if stripe_status in OPEN:
         return True
+    if stripe_status == Status.PAUSED and open_until is not None:
+        return now < open_until
     if stripe_status != Status.PAST_DUE or past_due_since is None:
         return False
     return now < past_due_since + past_due_grace
@@ -55,5 +62,6 @@ def plan_opened_by(subscription: Subscription | None) -> catalog.Plan:
         past_due_since=subscription.past_due_since,
         now=clock.now(),
         past_due_grace=timedelta(days=current.policies.past_due_grace_days),
+        open_until=subscription.open_until,
     )
     return current.plan(subscription.plan_key) if is_open else current.free_plan

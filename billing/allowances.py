@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 import clock
+import failpoints
 from accounts.models import Account
-from billing import access, catalog
-from billing.fulfilment import expires_at
-from billing.models import PlanGrant, Subscription
+from billing import access, catalog, fulfilment, plan_grants, sync_queue
+from billing.models import PlanGrant, StripeObject, Subscription, SyncTask
 from billing.periods import add_months, months_between
-from ledger import granting
+from ledger.models import CreditKind
 
 
 def grant_free_allowance(session: Session, account_id: int) -> bool:
@@ -22,17 +23,21 @@ def grant_free_allowance(session: Session, account_id: int) -> bool:
     Months are counted from the day the account was made; the key names the month, so that no sweep, however often it
     runs, grants one twice.
     """
+    plan = catalog.current().free_plan
+    if plan.credits == 0:
+        return False
     account = session.get_one(Account, account_id)
     month = months_between(account.created_at, clock.now())
     starts_at, ends_at = add_months(account.created_at, month), add_months(account.created_at, month + 1)
-    return _grant(
-        session,
-        account_id,
-        catalog.current().free_plan,
+    grant = PlanGrant(
+        account_id=account_id,
+        plan_key=plan.key,
         source=f"plan:free:{starts_at:%Y-%m}",
+        credits=plan.credits,
         starts_at=starts_at,
         ends_at=ends_at,
     )
+    return plan_grants.add(session, grant, kind=CreditKind.PLAN, note=f"{plan.name} plan, monthly allowance")
 
 
 def due_accounts(session: Session, *, after: int = 0, limit: int = 100) -> list[int]:
@@ -58,11 +63,14 @@ def grant_due(session: Session, account_id: int) -> bool:
     subscription = access.subscription_of(session, account_id)
     plan = access.plan_opened_by(subscription)
     if subscription is None or plan.is_free:
-        return grant_free_allowance(session, account_id)
-    return _grant_month_of_yearly(session, subscription, plan)
+        is_granted = grant_free_allowance(session, account_id)
+    else:
+        is_granted = _grant_month_of_yearly(session, subscription)
+    failpoints.hit("allowance.granted")
+    return is_granted
 
 
-def _grant_month_of_yearly(session: Session, subscription: Subscription, plan: catalog.Plan) -> bool:
+def _grant_month_of_yearly(session: Session, subscription: Subscription) -> bool:
     starts_at, period_ends_at = subscription.period_starts_at, subscription.period_ends_at
     if starts_at is None or period_ends_at is None or subscription.price_key is None:
         return False
@@ -70,49 +78,35 @@ def _grant_month_of_yearly(session: Session, subscription: Subscription, plan: c
     is_yearly = catalog.current().price(subscription.price_key).interval == "year"
     if not is_yearly or month == 0 or add_months(starts_at, month) >= period_ends_at:
         return False  # the period's own invoice grants its first month, and every month of a monthly plan
-    return _grant(
+    if not _has_heard_of_all(session, subscription, add_months(starts_at, month)):
+        return False
+    return plan_grants.add_month(
         session,
         subscription.account_id,
-        plan,
-        source=f"plan:{subscription.stripe_id}:{add_months(starts_at, month):%Y-%m-%d}",
+        subscription.stripe_id,
         starts_at=add_months(starts_at, month),
         ends_at=min(add_months(starts_at, month + 1), period_ends_at),
-        stripe_subscription_id=subscription.stripe_id,
+        paid_until=period_ends_at,
     )
 
 
-def _grant(
-    session: Session,
-    account_id: int,
-    plan: catalog.Plan,
-    *,
-    source: str,
-    starts_at: datetime,
-    ends_at: datetime,
-    stripe_subscription_id: str | None = None,
-) -> bool:
-    if plan.credits == 0:
+def _has_heard_of_all(session: Session, subscription: Subscription, month_starts_at: datetime) -> bool:
+    """Tell whether every invoice is known that was paid before a month began; if not, have Stripe asked, and wait.
+
+    A month is granted once, and by the plan that was paid for: an upgrade heard of later could not change it.
+    """
+    if subscription.synced_at < month_starts_at:
+        _ask(session, "subscription", subscription.stripe_id)
         return False
-    granted = granting.grant(
-        session,
-        account_id,
-        plan.credits,
-        kind="plan",
-        source=source,
-        expires_at=expires_at(ends_at),
-        note=f"{plan.name} plan, monthly allowance",
-    )
-    if granted.created:
-        session.add(
-            PlanGrant(
-                account_id=account_id,
-                plan_key=plan.key,
-                stripe_subscription_id=stripe_subscription_id,
-                source=source,
-                credits=plan.credits,
-                starts_at=starts_at,
-                ends_at=ends_at,
-            )
-        )
-        session.flush()
-    return granted.created
+    row = session.get(StripeObject, ("subscription", subscription.stripe_id))
+    latest = json.loads(row.body).get("latest_invoice") if row is not None else None
+    if not isinstance(latest, dict) or latest["status"] != "paid" or fulfilment.is_fulfilled(session, latest["id"]):
+        return True
+    _ask(session, "invoice", latest["id"])
+    return False
+
+
+def _ask(session: Session, kind: str, object_id: str) -> None:
+    task = session.get(SyncTask, (kind, object_id))
+    if task is None or task.clean == task.dirty:  # whoever waits already keeps the pace of its tries
+        sync_queue.mark_dirty(session, kind, object_id)

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar, cast
 
 from flask import Flask, current_app
 
-from billing import catalog_file, catalog_rules
+from billing import catalog_file, catalog_rules, promotions
 from billing.errors import BillingError
 from config import Config
 
@@ -33,8 +33,11 @@ INTERVAL_WORDS: dict[str, Interval] = {"monthly": "month", "yearly": "year"}
 # What Stripe takes: the largest amount, and the longest trial in days.
 MAX_CENTS = 99_999_999
 MAX_TRIAL_DAYS = 730
+MAX_ROLLOVER_MONTHS = 24
 MAX_COUNT = 1_000_000_000
 MAX_POLICY = 100_000
+FRAUD_POLICIES = ("show", "pause", "refund")
+TRIAL_POLICIES = ("one", "any")
 
 T = TypeVar("T", "Plan", "Pack", "Feature", "Price")
 
@@ -102,6 +105,8 @@ class Meter:
 class Plan:
     """A subscription: `credits` a month, features, and limits of which -1 means unlimited.
 
+    Credits that are left over can be spent for `rollover_months` more: so one never has more than those months' worth.
+
     A retired plan is sold to nobody any more and stays what it is to those who have it.
     """
 
@@ -112,6 +117,8 @@ class Plan:
     features: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     trial_days: int = 0
+    is_trial_without_card: bool = False
+    rollover_months: int = 0
     prices: tuple[Price, ...] = ()
     overages: tuple[Price, ...] = ()
     is_recommended: bool = False
@@ -152,6 +159,19 @@ class Policies:
     plan_credit_grace_hours: int = 72
     past_due_grace_days: int = 7
     low_balance_credits: int = 5
+    # What an early fraud warning does: "show" it to staff, "pause" spending besides, or "refund" the charge besides.
+    fraud_warning: str = "pause"
+    # How many trials a card may begin, whatever the account: "one", or "any" number.
+    trials_per_card: str = "one"
+    # Whether the checkout takes promotion codes: "show" the field for them, or "hide" it.
+    promotion_codes: str = "show"
+    # When somebody answers questions, from Monday to Friday, in full hours of UTC; and how soon they do.
+    support_opens_hour: int = 9
+    support_closes_hour: int = 17
+    support_priority_hours: int = 4
+    support_days: int = 2
+    # For how many months each record of use is kept, and its key known again; then sums by the day. 0: for ever.
+    usage_records_months: int = 13
 
 
 @dataclass(frozen=True)
@@ -166,6 +186,7 @@ class Catalog:
     meters: tuple[Meter, ...]
     costs: Mapping[str, int]
     policies: Policies
+    promotions: tuple[promotions.Promotion, ...] = ()
     # Stripe price ids configured by hand, by price key: STRIPE_PRICE_<KEY>.
     overrides: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -277,7 +298,7 @@ def _with_overrides(catalog: Catalog, overrides: Mapping[str, str]) -> Catalog:
 def _catalog(table: catalog_file.Table, default_name: str) -> Catalog:
     name = table.word("name", default_name)
     currency = table.word("currency", "usd", pattern=catalog_file.CURRENCY, wanted="three small letters such as usd")
-    table.expect("name", "currency", "policies", "features", "costs", "meters", "plans", "packs")
+    table.expect("name", "currency", "policies", "features", "costs", "meters", "plans", "packs", "promotions")
     return Catalog(
         name=name,
         currency=currency,
@@ -287,6 +308,7 @@ def _catalog(table: catalog_file.Table, default_name: str) -> Catalog:
         plans=tuple(_plan(key, t, name, currency) for key, t in table.tables("plans")),
         packs=tuple(_pack(key, t, name, currency) for key, t in table.tables("packs")),
         policies=_policies(table.table("policies")),
+        promotions=tuple(promotions.read(key, t) for key, t in table.tables("promotions")),
     )
 
 
@@ -307,8 +329,8 @@ def _meter(key: str, table: catalog_file.Table) -> Meter:
 
 def _plan(key: str, table: catalog_file.Table, catalog_name: str, currency: str) -> Plan:
     table.expect(
-        "name", "tagline", "credits", "features", "limits", "trial_days", "monthly_cents", "yearly_cents", "overage",
-        "recommended", "retired",
+        "name", "tagline", "credits", "features", "limits", "trial_days", "trial_without_card", "rollover_months",
+        "monthly_cents", "yearly_cents", "overage", "recommended", "retired",
     )  # fmt: skip
     limits = table.numbers("limits", at_least=-1, at_most=MAX_COUNT)
     return Plan(
@@ -319,6 +341,8 @@ def _plan(key: str, table: catalog_file.Table, catalog_name: str, currency: str)
         features=table.words("features"),
         limits=MappingProxyType(limits),
         trial_days=table.number("trial_days", 0, at_most=MAX_TRIAL_DAYS),
+        is_trial_without_card=table.flag("trial_without_card"),
+        rollover_months=table.number("rollover_months", 0, at_most=MAX_ROLLOVER_MONTHS),
         prices=tuple(_plan_prices(key, table, catalog_name, currency)),
         overages=tuple(
             replace(_overage(key, meter, t, catalog_name, currency), included_units=max(0, limits.get(meter, 0)))
@@ -356,9 +380,15 @@ def _pack(key: str, table: catalog_file.Table, catalog_name: str, currency: str)
 
 def _policies(table: catalog_file.Table) -> Policies:
     default = Policies()
-    names = tuple(Policies.__dataclass_fields__)
-    table.expect(*names)
-    return Policies(**{name: table.number(name, getattr(default, name), at_most=MAX_POLICY) for name in names})
+    choices = ("fraud_warning", "trials_per_card", "promotion_codes")
+    numbers = tuple(name for name in Policies.__dataclass_fields__ if name not in choices)
+    table.expect(*numbers, *choices)
+    return Policies(
+        **{name: table.number(name, getattr(default, name), at_most=MAX_POLICY) for name in numbers},
+        fraud_warning=table.choice("fraud_warning", FRAUD_POLICIES, default.fraud_warning),
+        trials_per_card=table.choice("trials_per_card", TRIAL_POLICIES, default.trials_per_card),
+        promotion_codes=table.choice("promotion_codes", ("show", "hide"), default.promotion_codes),
+    )
 
 
 def _found(key: str, things: tuple[T, ...]) -> T:

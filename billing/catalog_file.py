@@ -27,6 +27,10 @@ class Table:
                 hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
                 self._report(key, f"is not a key of the catalogue; {hint}")
 
+    def report(self, key: str, problem: str) -> None:
+        """Remember a problem that only the caller can see."""
+        self._report(key, problem)
+
     def tables(self, key: str) -> Iterator[tuple[str, Table]]:
         """Yield the named tables below a key, in the file's order."""
         for name, content in self._dict(key).items():
@@ -56,6 +60,14 @@ class Table:
         elif not str(self.content[key]).strip():
             self._report(key, "must not be empty")
         return self.text(key, "")
+
+    def choice(self, key: str, options: tuple[str, ...], default: str) -> str:
+        """Return one of a few words, or the default when the key is missing."""
+        value = self.text(key, default)
+        if value in options:
+            return value
+        self._report(key, f"must be one of {', '.join(options)}; it is {value!r}")
+        return default
 
     def word(
         self,

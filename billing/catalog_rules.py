@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from billing.catalog import Catalog, Plan
 
 
+# A feature and a limit of one name: who may share an account, and how many (billing/seats.py).
+SHARED = "members"
+
+
 def contradictions(catalog: Catalog) -> list[str]:
     """Return every contradiction as a sentence that begins with the key it is about."""
     return [
@@ -27,6 +31,14 @@ def _wrong_as_a_whole(catalog: Catalog) -> Iterator[str]:
     recommended = [plan.key for plan in catalog.plans if plan.is_recommended]
     if len(recommended) > 1:
         yield f"plans: only one plan can be recommended; there are {', '.join(recommended)}"
+    says = catalog.policies
+    if not says.support_opens_hour < says.support_closes_hour <= 24:
+        yield "policies.support_closes_hour: it must be later than support_opens_hour, and at most 24"
+    for name in ("support_priority_hours", "support_days"):
+        if getattr(says, name) < 1:
+            yield f"policies.{name}: an answer takes at least 1"
+    for code in _repeated([promotion.code for promotion in catalog.promotions]):
+        yield f"promotions: two promotions have the code {code!r}; give each its own"
     events = [meter.event_name for meter in catalog.meters]
     for name in _repeated(events):
         yield f"meters: two meters count the event {name!r}; give each its own event_name"
@@ -44,12 +56,16 @@ def _wrong_in_plan(catalog: Catalog, plan: Plan) -> Iterator[str]:
     for name in limits:
         if name not in plan.limits:
             yield f"{where}.limits: {name} is missing, which other plans limit; -1 is unlimited, 0 is none"
+    if SHARED in plan.features and plan.limits.get(SHARED, 0) in (0, 1):
+        yield f"{where}: the feature {SHARED} needs limits.{SHARED}, the seats with the owner's: at least 2, -1 is any"
     if plan.is_free and plan.is_retired:
         yield f"{where}.retired: everybody starts with the free plan, so it cannot be retired"
     if plan.is_recommended and plan.is_retired:
         yield f"{where}.retired: a plan that nobody can choose cannot be recommended"
     if plan.is_free and plan.trial_days:
         yield f"{where}.trial_days: a plan without a price needs no trial"
+    if plan.is_trial_without_card and not plan.trial_days:
+        yield f"{where}.trial_without_card: there is no trial; set trial_days"
     meters = {meter.key for meter in catalog.meters}
     for price in plan.overages:
         yield from _wrong_in_overage(plan, str(price.meter), meters, f"{where}.overage.{price.meter}")

@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 
 import clock
 import database
+import failpoints
 from accounts.models import Account
-from billing import access, catalog, customers, errors, gateway, prices, subscriptions
+from billing import access, catalog, customers, errors, gateway, metered_items, prices, trials
 from billing.models import CheckoutIntent
 
 Json = dict[str, Any]
@@ -52,38 +53,45 @@ def describe(session: Session, account_id: int, price_key: str) -> Offer:
     live = access.subscription_of(session, account_id)
     if live is not None:
         raise errors.AlreadySubscribed(live.plan_key)
-    trial_days = 0 if subscriptions.has_used_trial(session, account_id) else offer.trial_days
+    trial_days = 0 if trials.has_used(session, account_id) else offer.trial_days
     return Offer(price, "subscription", trial_days)
 
 
-def start(account_id: int, price_key: str, *, base_url: str) -> str:
-    """Return the address of a hosted Checkout page for one catalogue key.
+def start(account_id: int, price_key: str, *, base_url: str, ui: str = "hosted", next_path: str | None = None) -> str:
+    """Return the address where one catalogue key is paid: Stripe's hosted page, or ours with Stripe's form embedded.
 
-    An open session for the same thing is offered again; an open session for another plan is closed first, so that two
-    tabs cannot buy two subscriptions. Raises what `describe` raises, AlreadyPaid when the subscription was paid a
-    moment ago in another tab, CheckoutBusy when another plan was chosen at the same moment, PriceMissing, and
-    errors.StripeError.
+    `next_path` is the page of this site that the return page offers to continue to; whoever passes it has made sure
+    that it is one. An open session for the same thing is offered again; an open session for another plan is closed
+    first, so that two tabs cannot buy two subscriptions. Raises what `describe` raises, AlreadyPaid when the
+    subscription was paid a moment ago in another tab, CheckoutBusy when another plan was chosen at the same moment,
+    PriceMissing, and errors.StripeError.
     """
-    for blocker in database.write(_blockers, account_id, price_key):
+    for blocker in database.write(_blockers, account_id, price_key, ui):
         _expire(blocker)
-    intent = database.write(_open_intent, account_id, price_key)
+        failpoints.hit("checkout.unblocked")
+    intent = database.write(_open_intent, account_id, price_key, ui, next_path)
     if intent.stripe_session_id is not None:
         if _is_still_open(intent):
             return str(intent.url)
-        intent = database.write(_open_intent, account_id, price_key)
+        intent = database.write(_open_intent, account_id, price_key, ui, next_path)
+    failpoints.hit("checkout.intent_committed")
     customer_id = customers.ensure(account_id)
-    params = _session_params(intent, customer_id, prices.stripe_price_id(intent.price_key), base_url)
+    params = _session_params(intent, customer_id, _line_items(intent.price_key), base_url)
     try:
         answer = _create(intent, params)
     except errors.StripeObjectMissing:
         if not customers.forget_lost(account_id, customer_id):
             raise
-        return start(account_id, price_key, base_url=base_url)
+        return start(account_id, price_key, base_url=base_url, ui=ui, next_path=next_path)
+    if intent.ui == "embedded":
+        answer["url"] = f"{base_url}/billing/pay/{intent.public_id}"
+    failpoints.hit("checkout.session_made")
     if not database.write(_opened, intent.id, answer):
         # Another tab chose another plan while Stripe was asked: nobody may pay this session beside that one.
         with suppress(errors.StripeRefused):
             gateway.expire_checkout_session(answer["id"])
         raise errors.CheckoutBusy(price_key)
+    failpoints.hit("checkout.committed")
     return str(answer["url"])
 
 
@@ -121,20 +129,36 @@ def find_intent(session: Session, account_id: int, stripe_session_id: str) -> Ch
     return session.scalars(query).first()
 
 
-def _blockers(session: Session, account_id: int, price_key: str) -> list[CheckoutIntent]:
+def find_own_intent(session: Session, account_id: int, public_id: str) -> CheckoutIntent | None:
+    """Find the account's own intent by its public id; None for anybody else's."""
+    query = select(CheckoutIntent).where(CheckoutIntent.public_id == public_id, CheckoutIntent.account_id == account_id)
+    return session.scalars(query).first()
+
+
+def client_secret(stripe_session_id: str) -> str | None:
+    """Ask Stripe for what its script needs to show an embedded session; None when the session is not open any more.
+
+    It is a secret between Stripe and this browser, so it is asked for each time and stored nowhere.
+    """
+    found = gateway.retrieve_checkout_session(stripe_session_id, quick=True)
+    return found.get("client_secret") if found["status"] == "open" else None
+
+
+def _blockers(session: Session, account_id: int, price_key: str, ui: str = "hosted") -> list[CheckoutIntent]:
     """List the open subscription checkouts that must be closed at Stripe before this one may open."""
     offer = _lock_and_describe(session, account_id, price_key)
     if offer.mode == "payment":
         return []
-    return [i for i in _running(session, account_id, offer) if not _is_reusable(i, offer)]
+    return [i for i in _running(session, account_id, offer) if not _is_reusable(i, offer, ui)]
 
 
-def _open_intent(session: Session, account_id: int, price_key: str) -> CheckoutIntent:
+def _open_intent(session: Session, account_id: int, price_key: str, ui: str, next_path: str | None) -> CheckoutIntent:
     """Return the running intent for the same thing, or write down a new one."""
     offer = _lock_and_describe(session, account_id, price_key)
     running = _running(session, account_id, offer)
-    reusable = [i for i in running if _is_reusable(i, offer)]
+    reusable = [i for i in running if _is_reusable(i, offer, ui)]
     if reusable:
+        reusable[-1].next_path = next_path  # where whoever clicked last wants to go
         return reusable[-1]
     if offer.mode == "subscription" and running:
         raise errors.CheckoutBusy(price_key)
@@ -146,11 +170,14 @@ def _open_intent(session: Session, account_id: int, price_key: str) -> CheckoutI
         price_key=price_key,
         trial_days=offer.trial_days,
         status="creating",
+        ui=ui,
+        next_path=next_path,
         created_at=now,
         expires_at=(now + OPEN_FOR).replace(microsecond=0),
     )
     session.add(intent)
     session.flush()
+    failpoints.hit("checkout.intent_stored")
     return intent
 
 
@@ -168,8 +195,8 @@ def _running(session: Session, account_id: int, offer: Offer) -> list[CheckoutIn
     return list(session.scalars(query.order_by(CheckoutIntent.id)))
 
 
-def _is_reusable(intent: CheckoutIntent, offer: Offer) -> bool:
-    is_same = intent.price_key == offer.price.key and intent.trial_days == offer.trial_days
+def _is_reusable(intent: CheckoutIntent, offer: Offer, ui: str) -> bool:
+    is_same = (intent.price_key, intent.trial_days, intent.ui) == (offer.price.key, offer.trial_days, ui)
     return is_same and intent.expires_at > clock.now() + TOO_LATE
 
 
@@ -184,6 +211,7 @@ def _expire(intent: CheckoutIntent) -> None:
         status = gateway.retrieve_checkout_session(session_id)["status"]
     if status == "complete":
         raise errors.AlreadyPaid(session_id)
+    failpoints.hit("checkout.expired")
     database.write(_set_status, intent.id, status)
 
 
@@ -227,7 +255,9 @@ def _opened(session: Session, intent_id: int, stripe_session: Json) -> bool:
     opened = running.values(
         status=stripe_session["status"], stripe_session_id=stripe_session["id"], url=stripe_session["url"]
     )
-    return session.execute(opened.returning(CheckoutIntent.id)).scalar_one_or_none() is not None
+    is_ours = session.execute(opened.returning(CheckoutIntent.id)).scalar_one_or_none() is not None
+    failpoints.hit("checkout.session_saved")
+    return is_ours
 
 
 def _create(intent: CheckoutIntent, params: Json) -> Json:
@@ -238,10 +268,22 @@ def _create(intent: CheckoutIntent, params: Json) -> Json:
             # Stripe repeats an error of its own under the same key for a day: the next click asks under another one.
             # If there is a session after all, nobody has its address.
             database.write(_abandon, intent.id)
+            failpoints.hit("checkout.abandoned")
         raise
 
 
-def _session_params(intent: CheckoutIntent, customer_id: str, stripe_price_id: str, base_url: str) -> Json:
+def _line_items(price_key: str) -> list[Json]:
+    """Return what a session sells: the price, and with a plan its prices by use.
+
+    Checkout takes prices of one interval only; what is billed by another is added by billing/metered_items.py.
+    """
+    price = catalog.current().price(price_key)
+    by_use = [metered for metered in metered_items.overages_of(price_key) if metered.interval == price.interval]
+    plan_or_pack = {"price": prices.stripe_price_id(price_key), "quantity": 1}
+    return [plan_or_pack, *({"price": prices.metered_price_id(metered.key)} for metered in by_use)]
+
+
+def _session_params(intent: CheckoutIntent, customer_id: str, line_items: list[Json], base_url: str) -> Json:
     """Describe the session; deterministic for an intent, because its idempotency key must meet the same words again."""
     offer = catalog.current().offer(intent.price_key)
     metadata = {"intent": intent.public_id, "price_key": intent.price_key, "name": offer.name}
@@ -252,20 +294,34 @@ def _session_params(intent: CheckoutIntent, customer_id: str, stripe_price_id: s
         "mode": intent.mode,
         "customer": customer_id,
         "client_reference_id": intent.public_id,
-        "line_items": [{"price": stripe_price_id, "quantity": 1}],
-        "success_url": f"{base_url}/billing/success?session_id={{CHECKOUT_SESSION_ID}}",
-        "cancel_url": f"{base_url}/pricing",
+        "line_items": line_items,
+        **_addresses(intent.ui, base_url),
         "expires_at": int(intent.expires_at.timestamp()),
-        "allow_promotion_codes": True,
+        "allow_promotion_codes": catalog.current().policies.promotion_codes == "show",
         "tax_id_collection": {"enabled": True},
         "customer_update": {"name": "auto", "address": "auto"},  # tax ids of an existing customer need its name
         "metadata": metadata,
     }
+    # Cards saved by a subscription or an earlier pack are offered again; Stripe shows none of them by default.
+    params["saved_payment_method_options"] = {"allow_redisplay_filters": ["always", "limited", "unspecified"]}
     # Stripe copies a session's metadata nowhere: what is made from it needs its own.
     if intent.mode == "payment":
-        params["payment_intent_data"] = {"metadata": metadata}
+        # The next pack is bought with this card by one click; Stripe's page says that it is saved for that.
+        params["payment_intent_data"] = {"metadata": metadata, "setup_future_usage": "off_session"}
         return params
-    params["subscription_data"] = {"metadata": metadata}
+    params["subscription_data"] = {"metadata": {**metadata, **metered_items.promise(intent.price_key)}}
     if intent.trial_days:
         params["subscription_data"]["trial_period_days"] = intent.trial_days
+        params["custom_text"] = {"submit": {"message": trials.TERMS}}
+        if isinstance(offer, catalog.Plan) and offer.is_trial_without_card:
+            params["payment_method_collection"] = "if_required"
+        # A trial whose card is gone ends without a charge that could only fail.
+        params["subscription_data"]["trial_settings"] = {"end_behavior": {"missing_payment_method": "cancel"}}
     return params
+
+
+def _addresses(ui: str, base_url: str) -> Json:
+    back = f"{base_url}/billing/success?session_id={{CHECKOUT_SESSION_ID}}"
+    if ui == "embedded":
+        return {"ui_mode": "embedded_page", "return_url": back}
+    return {"success_url": back, "cancel_url": f"{base_url}/pricing"}

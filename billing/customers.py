@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 import clock
 import database
+import failpoints
 from accounts import people
 from accounts.models import Account
 from billing import errors, gateway
@@ -28,8 +29,21 @@ def ensure(account_id: int) -> str:
     known, params, key = database.write(_described, account_id)
     if known:
         return known
+    failpoints.hit("customer.described")
     customer = gateway.create_customer(params, idempotency_key=key)
-    return database.write(_keep, account_id, customer["id"])
+    failpoints.hit("customer.made")
+    kept = database.write(_keep, account_id, customer["id"])
+    failpoints.hit("customer.committed")
+    return kept
+
+
+def tell_address(account_id: int) -> None:
+    """Let Stripe know whose address an account's mail goes to now; nothing to do where nothing was ever bought."""
+    customer_id, params, key = database.write(_described, account_id)
+    if customer_id is None:
+        return
+    told: Any = {"email": params["email"]}
+    gateway.call(lambda c: c.v1.customers.update(customer_id, told, {"idempotency_key": f"address-of-{key}"}))
 
 
 def forget_lost(account_id: int, customer_id: str) -> bool:

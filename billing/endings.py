@@ -1,7 +1,7 @@
-"""End a subscription when its period ends, and take that back; what it will mean is said before.
+"""End a subscription, when its period ends or at once, and take the former back; what it will mean is said before.
 
-Nothing here ends a plan at once: what was paid for stays until its last day. The truth about an ending lies at
-Stripe, whether it was asked for here, in the Customer Portal, or in Stripe's dashboard.
+The truth about an ending lies at Stripe, whether it was asked for here, in the Customer Portal, or in Stripe's
+dashboard.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from billing import access, catalog, gateway
+import clock
+import failpoints
+from billing import access, catalog, errors, gateway, stripe_life
 from billing.errors import BillingError
-from billing.fulfilment import expires_at
 from billing.models import Status, Subscription
+from billing.plan_grants import expires_at
 from ledger import statement
 
 Json = dict[str, Any]
@@ -32,7 +34,7 @@ REASONS = {
     "other": "Something else",
 }
 MAX_COMMENT = 500
-CANCELLABLE = frozenset({Status.TRIALING, Status.ACTIVE, Status.PAST_DUE, Status.UNPAID})
+CANCELLABLE = frozenset({Status.TRIALING, Status.ACTIVE, Status.PAST_DUE})
 
 
 class NothingToCancel(BillingError):
@@ -76,21 +78,31 @@ def may_resume(subscription: Subscription | None) -> bool:
     )
 
 
-def outlook(session: Session, subscription: Subscription) -> Outlook:
-    """Return what cancelling at the end of the period will mean; raise NothingToCancel."""
-    ends_at = subscription.period_ends_at
-    if not may_cancel(subscription) or ends_at is None:
+def may_cancel_now(subscription: Subscription | None) -> bool:
+    """Tell whether there is a subscription that can be ended at once, whatever it waits for."""
+    return subscription is not None and subscription.stripe_status in access.LIVE and subscription.ended_at is None
+
+
+def outlook(session: Session, subscription: Subscription, *, at_once: bool = False) -> Outlook:
+    """Return what cancelling at the end of the period, or at once, will mean; raise NothingToCancel."""
+    ends_at = clock.now() if at_once else subscription.period_ends_at
+    possible = may_cancel_now(subscription) if at_once else may_cancel(subscription)
+    if not possible or ends_at is None:
         raise NothingToCancel(subscription.stripe_id)
     sources = statement.balance(session, subscription.account_id).sources
-    ending = [s.remaining for s in sources if s.kind in {"plan", "trial"} and not s.source.startswith("plan:free:")]
+    of_plan = [s for s in sources if s.kind in {"plan", "trial"} and not s.source.startswith("plan:free:")]
+    ending = [s.remaining for s in of_plan]
+    last = max((s.expires_at for s in of_plan if s.expires_at), default=ends_at)
     current = catalog.current()
     known = subscription.plan_key is not None and subscription.plan_key in {p.key for p in current.plans}
+    plan = current.plan(str(subscription.plan_key)) if known else access.plan_opened_by(subscription)
+    rollover_months = 0 if subscription.stripe_status == Status.TRIALING else plan.rollover_months
     return Outlook(
         ends_at=ends_at,
-        plan=current.plan(str(subscription.plan_key)) if known else access.plan_opened_by(subscription),
+        plan=plan,
         free_plan=current.free_plan,
         plan_credits=sum(ending),
-        spendable_until=expires_at(ends_at),
+        spendable_until=last if at_once else expires_at(ends_at, rollover_months=rollover_months),
         kept_credits=sum(s.remaining for s in sources) - sum(ending),
     )
 
@@ -106,11 +118,29 @@ def cancel_at_period_end(stripe_subscription_id: str, *, feedback: str, comment:
         return
     if fresh.get("schedule"):
         gateway.release_schedule(_id_of(fresh["schedule"]), idempotency_key=f"{key}:release")
+        failpoints.hit("cancel.schedule_released")
     details = {"feedback": feedback, "comment": comment[:MAX_COMMENT]}
     params: Json = {"cancel_at_period_end": True}
     if any(details.values()):
         params["cancellation_details"] = {name: value for name, value in details.items() if value}
     gateway.update_subscription(stripe_subscription_id, params, idempotency_key=key)
+    failpoints.hit("cancel.asked")
+
+
+def cancel_now(stripe_subscription_id: str, *, feedback: str, comment: str, bills_use: bool = False) -> None:
+    """End a subscription at Stripe now, without money back; one that has ended already is left alone.
+
+    What it owes is not collected any more; with `bills_use` a last invoice charges what was used beyond the plan.
+    Raises errors.StripeError.
+    """
+    details = {name: value for name, value in (("feedback", feedback), ("comment", comment[:MAX_COMMENT])) if value}
+    try:
+        params: Json = {"cancellation_details": details} if details else {}
+        stripe_life.cancel(stripe_subscription_id, {**params, "invoice_now": True} if bills_use else params)
+        failpoints.hit("cancel.now_asked")
+    except errors.StripeObjectMissing:
+        # That is what Stripe says of one that has ended, too: only a look tells whether it ever was.
+        gateway.retrieve_subscription(stripe_subscription_id)
 
 
 def resume(stripe_subscription_id: str, *, key: str) -> None:
@@ -121,6 +151,7 @@ def resume(stripe_subscription_id: str, *, key: str) -> None:
     # With flexible billing the Customer Portal sets cancel_at and leaves the flag false: take back what was set.
     params: Json = {"cancel_at_period_end": False} if fresh["cancel_at_period_end"] else {"cancel_at": ""}
     gateway.update_subscription(stripe_subscription_id, params, idempotency_key=key)
+    failpoints.hit("resume.asked")
 
 
 def _ends(stripe_subscription: Json) -> bool:

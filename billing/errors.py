@@ -15,6 +15,10 @@ class UnverifiedWebhook(BillingError):
     status = 400
 
 
+class ForeignSignature(UnverifiedWebhook):
+    """A webhook that looks like Stripe's and is signed with no secret of ours: a stranger's, or our secret is wrong."""
+
+
 class AlreadySubscribed(BillingError):
     """The account has a live subscription; changing it is not a second checkout."""
 
@@ -41,6 +45,38 @@ class CheckoutBusy(BillingError):
     status = 409
 
 
+class OfferChanged(BillingError):
+    """The saved card or the price is another one than the button said; nothing was charged."""
+
+    status = 409
+
+
+class FormUsed(BillingError):
+    """The one-time number of this form has bought something else already."""
+
+    status = 409
+
+
+class CodeTaken(BillingError):
+    """There is a credit code of this name already."""
+
+    status = 409
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"there is a code {code} already")
+        self.code = code
+
+
+class CodeRefused(BillingError):
+    """A credit code gives nothing: it is `unknown`, `used` by this account, `expired`, or `gone`, its cap reached."""
+
+    status = 422
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the code is {reason}")
+        self.reason = reason
+
+
 class NoCustomer(BillingError):
     """The account has never bought anything, so Stripe has nothing to show for it."""
 
@@ -62,9 +98,15 @@ class PriceChanged(PriceMissing):
 
 
 class StripeError(BillingError):
-    """Stripe refused or could not be reached; the message is for the log, never for a customer."""
+    """Stripe refused or could not be reached; the message is for the log, never for a customer.
+
+    `is_passing` says that the same request may succeed later without anybody changing it, and `retry_after` after how
+    many seconds at the earliest. `request_id` is what Stripe's support asks for.
+    """
 
     status = 502
+    is_passing = False
+    retry_after = 0.0
 
     def __init__(self, message: str, *, code: str | None = None, request_id: str | None = None) -> None:
         super().__init__(message)
@@ -73,9 +115,31 @@ class StripeError(BillingError):
 
 
 class StripeUnavailable(StripeError):
-    """Stripe did not answer, answered with a server error, or asked us to slow down: trying later may help."""
+    """Stripe answered with an error of its own, or is busy with the same object: trying later helps."""
 
     status = 503
+    is_passing = True
+
+
+class StripeUnreachable(StripeUnavailable):
+    """The request or its answer was lost on the way: it may have been carried out, so it is repeated under its key."""
+
+
+class StripeBusy(StripeUnavailable):
+    """Stripe asks us to slow down, or we do so by ourselves: nothing was carried out."""
+
+    def __init__(
+        self, message: str, *, code: str | None = None, request_id: str | None = None, retry_after: float = 0.0
+    ) -> None:
+        super().__init__(message, code=code, request_id=request_id)
+        self.retry_after = retry_after
+
+
+class StripeKeyRefused(StripeError):
+    """Stripe refuses our key, or what it may do: nothing works until somebody mends the settings."""
+
+    status = 503
+    is_passing = True
 
 
 class StripeRefused(StripeError):
@@ -87,13 +151,25 @@ class StripeObjectMissing(StripeRefused):
 
 
 class CardDeclined(StripeRefused):
-    """The card was declined; `user_message` is Stripe's wording for the customer."""
+    """The card was declined; `user_message` is Stripe's wording for the customer.
+
+    `payment_intent_id` names the payment that was made and not let through, if one was.
+    """
 
     status = 402
 
-    def __init__(self, message: str, *, user_message: str, code: str | None, request_id: str | None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        user_message: str,
+        code: str | None,
+        request_id: str | None,
+        payment_intent_id: str | None = None,
+    ) -> None:
         super().__init__(message, code=code, request_id=request_id)
         self.user_message = user_message
+        self.payment_intent_id = payment_intent_id
 
 
 class PlanRequired(BillingError):
@@ -108,12 +184,37 @@ class PlanRequired(BillingError):
 
 
 class LimitReached(BillingError):
-    """The plan's limit is used up: `used` of `allowed`."""
+    """The plan's limit is used up, or leaves less than what is `wanted`: `used` of `allowed`."""
 
     status = 402
 
-    def __init__(self, limit: str, *, used: int, allowed: int) -> None:
-        super().__init__(f"{used} of {allowed} {limit} are used")
+    def __init__(self, limit: str, *, used: int, allowed: int, wanted: int = 1) -> None:
+        super().__init__(f"{used} of {allowed} {limit} are used, and {wanted} more are wanted")
         self.limit = limit
         self.used = used
         self.allowed = allowed
+        self.wanted = wanted
+
+
+class UsageCapReached(LimitReached):
+    """The customer's own cap leaves no room for this; `used` of `allowed`, what is included among it."""
+
+
+class TeamClosed(BillingError):
+    """The account's plan lets nobody but its owner act for it; `owner` is whom to ask."""
+
+    status = 403
+
+    def __init__(self, owner: str) -> None:
+        super().__init__("the account's plan no longer holds members")
+        self.owner = owner
+
+
+class TeamFull(BillingError):
+    """All seats of the account are taken; `owner` is whom to ask."""
+
+    status = 409
+
+    def __init__(self, owner: str) -> None:
+        super().__init__("all seats of the account are taken")
+        self.owner = owner

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
@@ -65,6 +65,12 @@ class SyncTask(Base):
             sqlite_where=text("clean < dirty AND state = 'live'"),
             postgresql_where=text("clean < dirty AND state = 'live'"),
         ),
+        Index(
+            "ix_sync_tasks_dead",
+            "first_dirty_at",
+            sqlite_where=text("state = 'dead'"),
+            postgresql_where=text("state = 'dead'"),
+        ),
     )
 
     kind: Mapped[str] = mapped_column(String(30), primary_key=True)
@@ -79,12 +85,15 @@ class SyncTask(Base):
     state: Mapped[str] = mapped_column(String(4), server_default="live")
     last_error: Mapped[str | None] = mapped_column(Text)
     first_dirty_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Since when it has met nothing but passing errors; moved on whenever they are counted against the object itself.
+    failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class StripeObject(Base):
     """Stripe's own words about one object, as last fetched; the typed tables are written beside it."""
 
     __tablename__ = "stripe_objects"
+    __table_args__ = (Index("ix_stripe_objects_kind_fetched_at", "kind", "fetched_at"),)
 
     kind: Mapped[str] = mapped_column(String(30), primary_key=True)
     stripe_id: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -92,6 +101,8 @@ class StripeObject(Base):
     applied_fence: Mapped[int] = mapped_column(server_default="0")
     fetched_at: Mapped[datetime] = mapped_column(UtcDateTime)
     body: Mapped[str] = mapped_column(Text)
+    # When a comparison last met it at Stripe; what it does not meet there is asked for by itself.
+    compared_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Subscription(Base):
@@ -126,8 +137,50 @@ class Subscription(Base):
     cancels_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     past_due_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # While it is paused: until when the plan stays open, because that much was paid for. Null: it is closed at once.
+    open_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # What its next invoice will be charged to; all null when there is nothing to charge.
+    payment_method_id: Mapped[str | None] = mapped_column(String(255))
+    card_brand: Mapped[str | None] = mapped_column(String(40))
+    card_last4: Mapped[str | None] = mapped_column(String(4))
+    card_expires_on: Mapped[date | None]
     is_primary: Mapped[bool] = mapped_column(server_default=text("false"))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    synced_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Invoice(Base):
+    """An invoice that Stripe has finalised, kept so that no page has to ask for it; amounts in cents."""
+
+    __tablename__ = "invoices"
+    __table_args__ = (
+        Index("ix_invoices_account_issued", "account_id", "issued_at"),
+        Index("ix_invoices_subscription", "stripe_subscription_id", "status"),
+    )
+
+    stripe_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"))
+    stripe_subscription_id: Mapped[str | None] = mapped_column(String(255))
+    number: Mapped[str | None] = mapped_column(String(255))
+    # Stripe's words: open, paid, void, uncollectible; and why it was made, such as subscription_cycle.
+    status: Mapped[str] = mapped_column(String(20))
+    reason: Mapped[str] = mapped_column(String(50))
+    description: Mapped[str] = mapped_column(String(255))
+    currency: Mapped[str] = mapped_column(String(3))
+    subtotal_cents: Mapped[int]
+    tax_cents: Mapped[int]
+    total_cents: Mapped[int]
+    paid_cents: Mapped[int]
+    remaining_cents: Mapped[int]
+    attempts: Mapped[int]
+    next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The payment method that was refused last, and whether the bank only wants to see the customer.
+    refused_method_id: Mapped[str | None] = mapped_column(String(255))
+    wants_customer: Mapped[bool]
+    hosted_url: Mapped[str | None] = mapped_column(Text)
+    pdf_url: Mapped[str | None] = mapped_column(Text)
+    issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    paid_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     synced_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
@@ -180,8 +233,12 @@ class CheckoutIntent(Base):
     price_key: Mapped[str] = mapped_column(String(100))
     trial_days: Mapped[int] = mapped_column(server_default="0")
     status: Mapped[str] = mapped_column(String(10))
+    # Where it is paid: on Stripe's own page, or embedded in ours.
+    ui: Mapped[str] = mapped_column(String(10), server_default="hosted")
     stripe_session_id: Mapped[str | None] = mapped_column(String(255), unique=True)
     url: Mapped[str | None] = mapped_column(Text)
+    # The page of this site that the buyer wanted when a gate sent them to the prices.
+    next_path: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -217,13 +274,46 @@ class PlanGrant(Base):
     credits: Mapped[int]
     starts_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ends_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # The end of what the invoices paid for: that of the year for each of its months; null for the free plan's.
+    paid_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class PriceMove(Base):
+    """A subscriber who is moved from an old amount to the plan's present one: told first, then planned at Stripe."""
+
+    __tablename__ = "price_moves"
+    __table_args__ = (
+        UniqueConstraint("stripe_subscription_id", "to_stripe_price_id", "takes_effect_at", name="uq_price_moves_once"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"), index=True)
+    stripe_subscription_id: Mapped[str] = mapped_column(String(255))
+    price_key: Mapped[str] = mapped_column(String(100))
+    from_stripe_price_id: Mapped[str] = mapped_column(String(255))
+    to_stripe_price_id: Mapped[str] = mapped_column(String(255))
+    # What a period costs before and after, for the whole quantity.
+    from_cents: Mapped[int]
+    to_cents: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    takes_effect_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    is_at_once: Mapped[bool]
+    # Part of the key by which Stripe is told: a move that was given up and is made again needs another one.
+    attempt: Mapped[int] = mapped_column(server_default="1")
+    announced_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # When Stripe had it; null while it is under way, or was interrupted.
+    made_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Cursor(Base):
-    """How far a reader of a foreign list has come, such as the poller of Stripe's events."""
+    """How far a reader of a foreign list has come, such as the poller of Stripe's events.
+
+    `position` is its own measure, mostly an epoch second; `last_id` the last object of a list read page by page.
+    """
 
     __tablename__ = "cursors"
 
     name: Mapped[str] = mapped_column(String(50), primary_key=True)
     position: Mapped[int] = mapped_column(BigInteger)
     moved_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_id: Mapped[str | None] = mapped_column(String(255))

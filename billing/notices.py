@@ -49,6 +49,18 @@ def after_subscription(session: Session, account_id: int, row: Subscription) -> 
     )
 
 
+def after_second_trial(session: Session, account_id: int, row: Subscription) -> None:
+    """Promise the mail that says why a trial was ended as soon as it began."""
+    outbox.queue(
+        session,
+        "second_trial",
+        to=people.owner_email(session, account_id),
+        context={"stripe_subscription_id": row.stripe_id},
+        dedupe_key=f"second-trial:{row.stripe_id}",
+        account_id=account_id,
+    )
+
+
 def after_invoice(session: Session, account_id: int, invoice: Json) -> None:
     """Promise the mail that a failed renewal's stage calls for, or, once it is paid, the one that says so."""
     stage = stage_of(invoice)
@@ -76,6 +88,19 @@ def prepare_trial_ending(session: Session, mail: Prepared) -> Prepared:
         raise NotNeeded("the trial has ended, moved or been cancelled")
     amount = None if row.amount_cents is None else in_words(row.amount_cents, row.currency or "usd")
     facts = {"plan": _plan_name(row), "ends_at": ends_at, "amount": amount, "billing_url": links.to("billing.index")}
+    return Prepared(mail.template, mail.to, {**mail.context, **facts})
+
+
+@prepares("second_trial")
+def prepare_second_trial(session: Session, mail: Prepared) -> Prepared:
+    """Say why the trial was ended and what the plan costs; raise NotNeeded when another plan has begun since."""
+    row = session.get_one(Subscription, mail.context["stripe_subscription_id"])
+    if access.subscription_of(session, row.account_id) is not None:
+        raise NotNeeded("a plan has been started without a trial")
+    facts = {"plan": _plan_name(row), "plans_url": links.to("pricing.index")}
+    if row.price_key and row.amount_cents is not None:
+        interval = catalog.current().price(row.price_key).interval
+        facts["amount"] = f"{in_words(row.amount_cents, row.currency or 'usd')} a {interval}"
     return Prepared(mail.template, mail.to, {**mail.context, **facts})
 
 

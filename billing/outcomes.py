@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 import database
-from billing import access, catalog, errors, sync
+import failpoints
+from billing import access, catalog, errors, sync, trials
 from billing.models import CheckoutIntent, StripeObject
 
 BUDGET_SECONDS = 5.0
@@ -25,6 +26,7 @@ class State(StrEnum):
     CONFIRMING = "confirming"
     UNPAID = "unpaid"
     EXPIRED = "expired"
+    SECOND_TRIAL = "second_trial"
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ def bring_in_line(stripe_session_id: str) -> bool:
     started = time.monotonic()
     try:
         sync.run_now("checkout_session", stripe_session_id)
+        failpoints.hit("returned.session_synced")
         for kind, object_id in database.write(_made_by, stripe_session_id):
             if time.monotonic() - started > BUDGET_SECONDS:
                 return False
             sync.run_now(kind, object_id)
     except errors.BillingError:
         return False
+    failpoints.hit("returned.synced")
     return True
 
 
@@ -82,6 +86,8 @@ def _state(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> State
     if stripe_session is None:
         return State.CONFIRMING
     if stripe_session["status"] == "complete":
+        if _had_trial_before(session, stripe_session):
+            return State.SECOND_TRIAL
         return State.PAID if _is_settled(session, intent, stripe_session) else State.CONFIRMING
     if not is_fresh:
         return State.CONFIRMING
@@ -96,8 +102,17 @@ def _is_settled(session: Session, intent: CheckoutIntent, stripe_session: dict[s
     return not access.plan_of(session, intent.account_id).is_free
 
 
+def _had_trial_before(session: Session, stripe_session: dict[str, Any]) -> bool:
+    made = dict(_named_in(stripe_session))
+    row = session.get(StripeObject, ("subscription", made.get("subscription", "")))
+    return row is not None and trials.was_ended(json.loads(row.body))
+
+
 def _made_by(session: Session, stripe_session_id: str) -> list[tuple[str, str]]:
-    stripe_session = _mirrored(session, stripe_session_id) or {}
+    return _named_in(_mirrored(session, stripe_session_id) or {})
+
+
+def _named_in(stripe_session: dict[str, Any]) -> list[tuple[str, str]]:
     named = [(kind, stripe_session.get(kind)) for kind in ("subscription", "invoice")]
     return [(kind, value["id"] if isinstance(value, dict) else value) for kind, value in named if value]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,12 +32,17 @@ class Unpaid:
 
 @dataclass(frozen=True)
 class Planned:
-    """A change that happens by itself when the present period ends."""
+    """A change that happens by itself when a paid period ends; the amount in cents is the planned price's at Stripe.
+
+    `is_new_price` tells that the plan stays and its price moves, which is the seller's doing and not the customer's.
+    """
 
     plan: catalog.Plan
     price: catalog.Price
+    amount_cents: int
     stripe_schedule_id: str
     at: datetime
+    is_new_price: bool
 
 
 def unpaid_change(session: Session, stripe_subscription_id: str) -> Unpaid | None:
@@ -45,7 +51,7 @@ def unpaid_change(session: Session, stripe_subscription_id: str) -> Unpaid | Non
     update, invoice = body.get("pending_update"), body.get("latest_invoice")
     if not update or not isinstance(invoice, dict) or invoice["status"] != "open":
         return None
-    price = _plan_price(item["price"] for item in update.get("subscription_items") or [])
+    price = price_of_plan(item["price"] for item in update.get("subscription_items") or [])
     expires_at = instant(update["expires_at"])
     if price is None or expires_at is None or expires_at <= clock.now():
         return None
@@ -61,14 +67,17 @@ def unpaid_change(session: Session, stripe_subscription_id: str) -> Unpaid | Non
 
 def planned_change(session: Session, stripe_subscription_id: str) -> Planned | None:
     """Find the change that is planned for the end of the period, by us or in the Customer Portal."""
-    schedule = _mirrored(session, stripe_subscription_id).get("schedule")
+    body = _mirrored(session, stripe_subscription_id)
+    schedule = body.get("schedule")
     if not isinstance(schedule, dict) or schedule["status"] not in {"active", "not_started"}:
         return None
     for phase in schedule["phases"]:
         at = instant(phase["start_date"])
-        price = _plan_price(item["price"] for item in phase["items"])
+        price = price_of_plan(item["price"] for item in phase["items"])
         if at is not None and at > clock.now() and price is not None:
-            return Planned(_plan(price), price, schedule["id"], at)
+            amount_cents = _amount_cents(phase, price)
+            is_new_price = price_of_plan(item["price"] for item in body["items"]["data"]) == price
+            return Planned(_plan(price), price, amount_cents, schedule["id"], at, is_new_price)
     return None
 
 
@@ -94,13 +103,21 @@ def _mirrored(session: Session, stripe_subscription_id: str) -> Json:
     return body
 
 
-def _plan_price(stripe_prices: Any) -> catalog.Price | None:
+def price_of_plan(stripe_prices: Iterable[Any]) -> catalog.Price | None:
+    """Return the catalogue's price that pays for a plan among some fetched whole ones; None when there is none."""
     current = catalog.current()
     for stripe_price in stripe_prices:
         key = subscriptions.price_key_of(stripe_price) if isinstance(stripe_price, dict) else None
         if key and isinstance(_offer(key), catalog.Plan):
             return current.price(key)
     return None
+
+
+def _amount_cents(phase: Json, price: catalog.Price) -> int:
+    """Return what a period of a phase costs: a planned price stays what it was, whatever the catalogue asks today."""
+    item = next(item for item in phase["items"] if subscriptions.price_key_of(item["price"]) == price.key)
+    amount = item["price"].get("unit_amount")
+    return (price.amount_cents if amount is None else int(amount)) * (item.get("quantity") or 1)
 
 
 def _offer(price_key: str) -> catalog.Plan | catalog.Pack | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import calendar
-from datetime import datetime
+from datetime import date, datetime
 
 
 def add_months(anchor: datetime, months: int) -> datetime:
@@ -19,3 +19,8 @@ def months_between(anchor: datetime, now: datetime) -> int:
     if add_months(anchor, months) > now:
         months -= 1
     return max(0, months)
+
+
+def end_of_month(year: int, month: int) -> date:
+    """Return the last day of a month: until then a card can be charged."""
+    return date(year, month, calendar.monthrange(year, month)[1])

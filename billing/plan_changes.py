@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 import clock
-from billing import catalog, fulfilment, gateway, limits, pending, prices, subscriptions
+import failpoints
+from billing import catalog, fulfilment, gateway, limits, metered_items, pending, prices, subscriptions, usage_reports
 from billing.errors import BillingError, LimitReached
 from billing.models import Status, Subscription
 from billing.subscriptions import instant
@@ -57,17 +58,19 @@ class Quote:
 
     `due_cents` is charged when it is confirmed, `from_balance_cents` of the total comes from the customer's balance,
     `to_balance_cents` stay there for the next invoices, and `carried_cents` are too little for a card and are added to
-    the next invoice. `credits` come at once.
+    the next invoice. `credits` come at once. `used_cents` of what is due bill what was used beyond the old plan until
+    now: that part may grow until the change is confirmed, as it would have without a change.
     """
 
     choice: Choice
+    account_id: int
     stripe_subscription_id: str
-    stripe_item_id: str
     from_stripe_price_id: str
     to_stripe_price_id: str
     proration_date: int
     lines: list[tuple[str, int]]
     due_cents: int
+    used_cents: int
     from_balance_cents: int
     to_balance_cents: int
     carried_cents: int
@@ -140,12 +143,13 @@ def quote(session: Session, subscription: Subscription, choice: Choice, *, at: i
         raise ChangeRefused("moved")
     to_price = prices.stripe_price_id(choice.price.key)
     at = at or int(clock.now().timestamp())
-    swap: Json = {"items": [{"id": item["id"], "price": to_price, "quantity": item.get("quantity") or 1}]}
-    whole = gateway.preview_change(stripe_id, {**swap, "proration_behavior": "none"}, is_recurring=True)
+    usage_reports.flush_account(account_id)
+    swap: Json = {"items": _swapped(fresh, choice.price.key, to_price)}
+    whole = whole_period(fresh, to_price, from_period_end=choice.when is When.AT_PERIOD_END)
     facts: Json = {
         "choice": choice,
         "stripe_subscription_id": stripe_id,
-        "stripe_item_id": item["id"],
+        "account_id": account_id,
         "from_stripe_price_id": item["price"]["id"],
         "to_stripe_price_id": to_price,
         "proration_date": at,
@@ -154,7 +158,7 @@ def quote(session: Session, subscription: Subscription, choice: Choice, *, at: i
     }
     if choice.when is When.AT_PERIOD_END or fresh["status"] == Status.TRIALING:
         nothing: Json = dict.fromkeys(
-            ("due_cents", "from_balance_cents", "to_balance_cents", "carried_cents", "credits"), 0
+            ("due_cents", "used_cents", "from_balance_cents", "to_balance_cents", "carried_cents", "credits"), 0
         )
         return Quote(**facts, **nothing, lines=[], next_at=instant(item["current_period_end"]))
     how = {"proration_behavior": "always_invoice", "proration_date": at}
@@ -164,6 +168,7 @@ def quote(session: Session, subscription: Subscription, choice: Choice, *, at: i
         **facts,
         lines=[(line["description"] or choice.plan.name, line["amount"]) for line in bill["lines"]["data"]],
         due_cents=bill["amount_due"],
+        used_cents=sum(_net(line) for line in bill["lines"]["data"] if metered_items.is_usage(line)),
         from_balance_cents=max(0, bill["total"] - bill["amount_due"] - max(0, owed_after)),
         to_balance_cents=max(0, -owed_after),
         carried_cents=max(0, owed_after),
@@ -178,19 +183,21 @@ def confirm(quoted: Quote, *, key: str) -> Outcome:
     Raises CardDeclined when Stripe refuses the card at once, and errors.StripeError; then nothing has changed.
     """
     if quoted.choice.when is When.AT_PERIOD_END:
-        _plan_for_period_end(quoted, key)
+        plan_price(quoted.stripe_subscription_id, quoted.choice.price, quoted.to_stripe_price_id, key=key)
         return Outcome(Result.PLANNED)
     fresh = gateway.retrieve_subscription(quoted.stripe_subscription_id)
     if fresh.get("schedule"):
         gateway.release_schedule(_id_of(fresh["schedule"]), idempotency_key=f"{key}:release")
-    item = subscriptions.plan_item(fresh)
-    swap = {"id": quoted.stripe_item_id, "price": quoted.to_stripe_price_id, "quantity": item.get("quantity") or 1}
-    params: Json = {"items": [swap], "payment_behavior": "pending_if_incomplete"}
+        failpoints.hit("change.schedule_released")
+    usage_reports.flush_account(quoted.account_id)  # this invoice bills what was used under the old plan
+    items = _swapped(fresh, quoted.choice.price.key, quoted.to_stripe_price_id)
+    params: Json = {"items": items, "payment_behavior": "pending_if_incomplete"}
     if fresh["status"] == Status.TRIALING:
         params["proration_behavior"] = "none"
     else:
         params |= {"proration_behavior": "always_invoice", "proration_date": quoted.proration_date}
     answer = gateway.update_subscription(quoted.stripe_subscription_id, params, idempotency_key=key)
+    failpoints.hit("change.made")
     invoice_id = _id_of(answer["latest_invoice"])
     if not answer.get("pending_update"):
         return Outcome(Result.DONE, invoice_id)
@@ -200,11 +207,22 @@ def confirm(quoted: Quote, *, key: str) -> Outcome:
 def undo_planned(stripe_schedule_id: str, *, key: str) -> None:
     """Give up a change that was planned for the end of the period."""
     gateway.release_schedule(stripe_schedule_id, idempotency_key=key)
+    failpoints.hit("change.undone")
 
 
 def withdraw_unpaid(stripe_invoice_id: str, *, key: str) -> None:
     """Call off the invoice that a change waits for; Stripe then forgets the change."""
     gateway.void_invoice(stripe_invoice_id, idempotency_key=key)
+    failpoints.hit("change.withdrawn")
+
+
+def whole_period(fresh: Json, stripe_price_id: str, *, from_period_end: bool) -> Json:
+    """Ask Stripe for the invoice of a whole period at a price, without use; changes nothing."""
+    alone: Json = {"items": _plan_alone(fresh, stripe_price_id), "proration_behavior": "none"}
+    if from_period_end:
+        # A discount may end until then, so Stripe is asked for the invoice of that day: as if the rest were a trial.
+        alone["trial_end"] = subscriptions.plan_item(fresh)["current_period_end"]
+    return gateway.preview_change(fresh["id"], alone, is_recurring=True)
 
 
 def _choice(session: Session, subscription: Subscription, plan: catalog.Plan, price: catalog.Price) -> Choice:
@@ -223,25 +241,32 @@ def _when(subscription: Subscription, old: catalog.Plan, plan: catalog.Plan, pri
     return When.NOW if rank_after > rank_before or is_year_of_the_same else When.AT_PERIOD_END
 
 
-def _plan_for_period_end(quoted: Quote, key: str) -> None:
-    """Put a second phase behind the present one; a schedule that is there already is told anew."""
-    fresh = gateway.retrieve_subscription(quoted.stripe_subscription_id)
-    schedule = fresh.get("schedule") or gateway.schedule_of(
-        quoted.stripe_subscription_id, idempotency_key=f"{key}:schedule"
-    )
+def plan_price(
+    stripe_subscription_id: str, price: catalog.Price, stripe_price_id: str, *, key: str, until: int | None = None
+) -> None:
+    """Have another price begin when the paid period ends, or at a later end of one (`until`, in epoch seconds).
+
+    Puts a second phase behind the present one; a schedule that is there already is told anew. Raises
+    errors.StripeError.
+    """
+    fresh = gateway.retrieve_subscription(stripe_subscription_id)
+    schedule = fresh.get("schedule") or gateway.schedule_of(stripe_subscription_id, idempotency_key=f"{key}:schedule")
+    failpoints.hit("change.schedule_made")
     present = next(p for p in schedule["phases"] if p["start_date"] == schedule["current_phase"]["start_date"])
     item = subscriptions.plan_item(fresh)
-    interval = quoted.choice.price.interval
     phases: list[Json] = [
         {
             "items": [_phase_item(each) for each in present["items"]],
             "start_date": present["start_date"],
-            "end_date": item["current_period_end"],
+            "end_date": until or item["current_period_end"],
             **_discounts(present),
         },
         {
-            "items": [{"price": quoted.to_stripe_price_id, "quantity": item.get("quantity") or 1}],
-            "duration": {"interval": interval, "interval_count": 1},
+            "items": [
+                {"price": stripe_price_id, "quantity": item.get("quantity") or 1},
+                *({"price": price_id} for price_id in _prices_by_use(fresh, price.key)),
+            ],
+            "duration": {"interval": price.interval, "interval_count": 1},
             "proration_behavior": "none",  # Stripe's default would bill the change a second time
             **_discounts(present),
         },
@@ -249,6 +274,46 @@ def _plan_for_period_end(quoted: Quote, key: str) -> None:
     gateway.update_schedule(
         schedule["id"], {"end_behavior": "release", "phases": phases}, idempotency_key=f"{key}:phases"
     )
+    failpoints.hit("change.phases_told")
+
+
+def _swapped(fresh: Json, price_key: str, stripe_price_id: str) -> list[Json]:
+    """Return the items of a change: the plan's price in place of the old one, and its prices by use.
+
+    A price by use that stays, stays the subscriber's own; one that goes is taken off rather than replaced, so that what
+    was used until now is billed by it and nothing of it by the next.
+    """
+    item = subscriptions.plan_item(fresh)
+    wanted = _prices_by_use(fresh, price_key)
+    present = {one["price"]["id"]: one["id"] for one in fresh["items"]["data"] if metered_items.is_by_use(one["price"])}
+    return [
+        plan_swap(item, stripe_price_id),
+        *({"id": item_id, "deleted": True} for price_id, item_id in present.items() if price_id not in wanted),
+        *({"price": price_id} for price_id in wanted if price_id not in present),
+    ]
+
+
+def _plan_alone(fresh: Json, stripe_price_id: str) -> list[Json]:
+    """Return the items that leave only the plan: what a period costs without use, which ends by the month.
+
+    With a yearly plan Stripe's next invoice would otherwise be a month's, over use alone.
+    """
+    item = subscriptions.plan_item(fresh)
+    by_use = [one["id"] for one in fresh["items"]["data"] if metered_items.is_by_use(one["price"])]
+    return [plan_swap(item, stripe_price_id), *({"id": item_id, "deleted": True} for item_id in by_use)]
+
+
+def plan_swap(item: Json, stripe_price_id: str) -> Json:
+    """Return the entry of `items` that gives a plan's item another price and leaves its quantity."""
+    return {"id": item["id"], "price": stripe_price_id, "quantity": item.get("quantity") or 1}
+
+
+def _prices_by_use(fresh: Json, price_key: str) -> list[str]:
+    """Return the Stripe prices by which a plan's use is billed; those that the subscription has already stay."""
+    metered = [one["price"] for one in fresh["items"]["data"] if metered_items.is_by_use(one["price"])]
+    kept = {subscriptions.price_key_of(price): str(price["id"]) for price in metered}
+    wanted = [price.key for price in metered_items.overages_of(price_key)]
+    return [kept.get(key) or prices.metered_price_id(key) for key in wanted]
 
 
 def _phase_item(item: Json) -> Json:
@@ -272,6 +337,10 @@ def _unpaid(invoice: Json) -> Outcome:
         invoice.get("hosted_invoice_url"),
         "" if is_waiting else error.get("message") or "The card was declined.",
     )
+
+
+def _net(line: Json) -> int:
+    return int(line["amount"] - sum(part["amount"] for part in line.get("discount_amounts") or []))
 
 
 def _ends_at(bill: Json) -> datetime | None:

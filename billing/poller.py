@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session
 
 import clock
 import database
-from billing import gateway, inbox
+import failpoints
+from billing import errors, gateway, inbox, pulse
 from billing.models import Cursor
 from config import Config
+from extensions import db
 
 CURSOR = "stripe_events"
 # Events can become visible out of order: each poll looks back this far before the newest one seen.
@@ -26,12 +28,23 @@ def poll() -> int:
     """
     config: Config = current_app.config["TOLLGATE"]
     since = database.write(_position)
-    events = list(gateway.list_events(since=since - int(OVERLAP.total_seconds()), types=sorted(inbox.HANDLED)))
+    failpoints.hit("poll.positioned")
+    try:
+        events = list(gateway.list_events(since=since - int(OVERLAP.total_seconds()), types=sorted(inbox.HANDLED)))
+    except errors.StripeKeyRefused:
+        database.write(pulse.note, pulse.KEY_REFUSED)
+        raise
+    failpoints.hit("poll.listed")
+    database.write(pulse.forget, pulse.KEY_REFUSED)
     new = 0
-    for event in sorted(events, key=lambda e: e["created"]):
+    known = inbox.known(db.session(), [event["id"] for event in events])
+    # What is looked back at is mostly known: to write it down again would count deliveries that nobody made.
+    for event in sorted((e for e in events if e["id"] not in known), key=lambda e: e["created"]):
         new += database.write(inbox.receive, event, source="poll", livemode=config.is_live)
+        failpoints.hit("poll.stored")
     if events:
         database.write(_move, max(event["created"] for event in events))
+        failpoints.hit("poll.moved")
     return new
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, cast
 
 from flask import current_app
 
-from billing import catalog, errors, gateway, money, stripe_features, stripe_params
+import failpoints
+from billing import catalog, errors, gateway, money, stripe_features, stripe_params, stripe_promotions
 from billing.catalog import Catalog
 from billing.stripe_changes import Action, Change, Kind
 from config import Config
@@ -35,6 +36,7 @@ class Found:
     features: stripe_features.Found
     prices: list[Json]
     portal: Json | None
+    promotions: dict[str, Json] = field(default_factory=dict)
 
 
 class PushUnfinished(errors.BillingError):
@@ -66,10 +68,12 @@ def push(on_change: Callable[[Change], object] = lambda _: None) -> list[Change]
         changes = plan_changes()
         if not changes:
             return done
+        failpoints.hit("catalog.compared")
         for change in changes:
             if _waits_for_another(change):
                 continue
             _apply(change, attempt)
+            failpoints.hit("catalog.applied", change.kind)
             on_change(change)
             done.append(change)
     left = plan_changes()
@@ -102,6 +106,7 @@ def find(wanted: Catalog) -> Found:
         features=stripe_features.find(wanted, set(products)),
         prices=_find_prices(wanted),
         portal=_find_portal(wanted.name),
+        promotions=stripe_promotions.find(wanted),
     )
 
 
@@ -117,6 +122,7 @@ def compare(wanted: Catalog, found: Found, config: Config) -> list[Change]:
         *_leftover_prices(wanted, prices, found),
         *_leftover_products(wanted, found),
         *_portal_changes(wanted, found, config),
+        *stripe_promotions.changes(wanted, found.promotions),
     ]
 
 
@@ -304,6 +310,8 @@ def _apply(change: Change, attempt: int) -> None:
             _apply_to_price(change, attempt)
         case Kind.PORTAL:
             _apply_to_portal(change, attempt)
+        case Kind.PROMOTION:
+            stripe_promotions.apply(change, _once(change, attempt))
 
 
 def _apply_to_meter(change: Change, attempt: int) -> None:
@@ -336,6 +344,7 @@ def _apply_to_price(change: Change, attempt: int) -> None:
         params = {**change.params, "transfer_lookup_key": True}
         gateway.call(lambda c: c.v1.prices.create(cast(Any, params), _once(change, attempt)))
     if change.action in {Action.REPLACE, Action.ARCHIVE}:
+        failpoints.hit("catalog.price_replaced")
         _archive_price(change.stripe_id)
 
 

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     INCLUDE = "include"
     PRICE = "price"
     PORTAL = "portal"
+    PROMOTION = "promotion"
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 import clock
-import database
-from accounts import people
-from accounts.identity import email_key
-from billing import access, catalog
-from billing.models import Status, Subscription, TrialUse
+import failpoints
+from billing import access, catalog, trials
+from billing.models import Status, Subscription
+from billing.periods import end_of_month
 
 Json = dict[str, Any]
+
+# The key of a subscription's metadata under which a pause notes until when its plan has been paid, in epoch seconds.
+PAID_UNTIL = "paid_until"
 
 # Built once: pages of prices and of billing ask for them.
 _LATEST = (
@@ -23,7 +25,6 @@ _LATEST = (
     .where(Subscription.account_id == bindparam("owner_id"))
     .order_by(Subscription.is_primary.desc(), Subscription.started_at.desc(), Subscription.stripe_id)
 )
-_TRIAL = select(TrialUse.key).where(TrialUse.key.in_(bindparam("keys", expanding=True))).limit(1)
 
 
 def apply(session: Session, account_id: int, stripe_subscription: Json) -> Subscription:
@@ -37,15 +38,13 @@ def apply(session: Session, account_id: int, stripe_subscription: Json) -> Subsc
     _copy(row, stripe_subscription)
     row.past_due_since = _past_due_since(stripe_subscription, was_past_due_since)
     session.flush()
-    _remember_trial(session, row, stripe_subscription)
+    failpoints.hit("subscription.copied")
+    if row.trial_ends_at is not None:
+        trials.claim(session, account_id, stripe_subscription)
+    failpoints.hit("subscription.trial_remembered")
     _choose_primary(session, account_id)
+    failpoints.hit("subscription.chosen")
     return row
-
-
-def has_used_trial(session: Session, account_id: int) -> bool:
-    """Tell whether the account, or another one with the same normalised e-mail address, has had its trial."""
-    keys = [f"account:{account_id}", _email_key(session, account_id)]
-    return session.scalar(_TRIAL, {"keys": keys}) is not None
 
 
 def latest(session: Session, account_id: int) -> Subscription | None:
@@ -75,6 +74,13 @@ def plan_item(stripe_subscription: Json) -> Json:
     return (known or licensed or items)[0]
 
 
+def copy_of(stripe_subscription: Json) -> Subscription:
+    """Return what our row of a listed or fetched subscription should say; it belongs to no session."""
+    row = Subscription()
+    _copy(row, stripe_subscription)
+    return row
+
+
 def _copy(row: Subscription, stripe_subscription: Json) -> None:
     item = plan_item(stripe_subscription)
     price_key = price_key_of(item["price"])
@@ -93,7 +99,24 @@ def _copy(row: Subscription, stripe_subscription: Json) -> None:
     row.cancels_at = _cancels_at(stripe_subscription, row.period_ends_at)
     row.ended_at = instant(stripe_subscription.get("ended_at"))
     row.started_at = _required(instant(stripe_subscription.get("start_date") or stripe_subscription["created"]))
+    row.open_until = _open_until(stripe_subscription)
+    _copy_payment_method(row, stripe_subscription.get("charged_to"))
     row.synced_at = clock.now()
+
+
+def _open_until(stripe_subscription: Json) -> datetime | None:
+    # Stripe does not say whether a pause gave money back for the time that was left: whoever pauses notes it there.
+    noted = (stripe_subscription.get("metadata") or {}).get(PAID_UNTIL, "")
+    is_paused = stripe_subscription["status"] == Status.PAUSED
+    return instant(int(noted)) if is_paused and noted.isdecimal() else None
+
+
+def _copy_payment_method(row: Subscription, method: Json | None) -> None:
+    card = (method or {}).get("card")
+    row.payment_method_id = method["id"] if method else None
+    row.card_brand = card["brand"] if card else None
+    row.card_last4 = card["last4"] if card else None
+    row.card_expires_on = end_of_month(card["exp_year"], card["exp_month"]) if card else None
 
 
 def _cancels_at(stripe_subscription: Json, period_ends_at: datetime | None) -> datetime | None:
@@ -122,7 +145,15 @@ def _choose_primary(session: Session, account_id: int) -> None:
     """
     rows = session.scalars(select(Subscription).where(Subscription.account_id == account_id)).all()
     live = [r for r in rows if r.stripe_status in access.LIVE]
-    live.sort(key=lambda r: (r.stripe_status == Status.INCOMPLETE, r.stripe_status not in access.OPEN, r.started_at))
+    # Of two that began in one second the same one must be chosen each time: the other may be ended for it.
+    live.sort(
+        key=lambda r: (
+            r.stripe_status == Status.INCOMPLETE,
+            r.stripe_status not in access.OPEN,
+            r.started_at,
+            r.stripe_id,
+        )
+    )
     chosen = live[0] if live else None
     if chosen is not None and chosen.is_primary:
         return
@@ -135,27 +166,6 @@ def _choose_primary(session: Session, account_id: int) -> None:
     if chosen is not None:
         chosen.is_primary = True
         session.flush()
-
-
-def _remember_trial(session: Session, row: Subscription, stripe_subscription: Json) -> None:
-    if row.trial_ends_at is None:
-        return
-    keys = [f"account:{row.account_id}", _email_key(session, row.account_id)]
-    method = stripe_subscription.get("default_payment_method")
-    card = method.get("card") if isinstance(method, dict) else None
-    if card and card.get("fingerprint"):
-        keys.append(f"card:{card['fingerprint']}")
-    for key in keys:
-        use = database.insert(session, TrialUse).values(
-            key=key, account_id=row.account_id, stripe_subscription_id=row.stripe_id, used_at=clock.now()
-        )
-        session.execute(use.on_conflict_do_nothing(index_elements=["key"]))
-
-
-def _email_key(session: Session, account_id: int) -> str:
-    # A person may have two accounts as ann@ and ann+2@, but one trial.
-    name, _, host = email_key(people.owner_email(session, account_id)).rpartition("@")
-    return f"email:{name.partition('+')[0]}@{host}"
 
 
 def instant(epoch: int | None) -> datetime | None:
