@@ -63,7 +63,7 @@ def handle(sandbox: Sandbox, request: Request) -> Response:
     try:
         _suffer(sandbox, fault)
         authenticate(request)
-        form = forms.parse(request.body if request.method == "POST" else request.query)
+        form = _parsed(request)
         if request.method == "POST" and request.query:
             form = {**forms.parse(request.query), **form}
         if key is None:
@@ -87,6 +87,15 @@ def handle(sandbox: Sandbox, request: Request) -> Response:
         headers["Stripe-Should-Retry"] = "true"
     _note(sandbox, request, form, request_id, key, status, body, time.monotonic() - started)
     return Response(status, body, headers)
+
+
+def _parsed(request: Request) -> dict[str, Any]:
+    if request.method != "POST":
+        return forms.parse(request.query)
+    kind = request.headers.get("content-type", "")
+    if kind.startswith("multipart/form-data"):
+        return forms.parse_parts(request.body, kind)
+    return forms.parse(request.body)
 
 
 def _suffer(sandbox: Sandbox, fault: ApiFault | None) -> None:

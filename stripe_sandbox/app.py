@@ -20,7 +20,7 @@ routes.load()
 def create_app(sandbox: Sandbox | None = None, **settings: Any) -> Flask:
     """Return the WSGI application of a sandbox; without one, of a new sandbox made with `settings`."""
     app = Flask("stripe_sandbox", static_url_path="/assets")
-    app.config["MAX_CONTENT_LENGTH"] = 4 * 1024 * 1024
+    app.config["MAX_CONTENT_LENGTH"] = 8 * 1024 * 1024
     app.extensions["sandbox"] = sandbox = sandbox or Sandbox(**settings)
     # A page elsewhere that resolves its own name to this machine must not get to read what is here.
     app.config["TRUSTED_HOSTS"] = [*LOOPBACK, urllib.parse.urlsplit(sandbox.base_url).hostname]

@@ -53,7 +53,7 @@ class Card:
 
     succeed | decline:<reason> | decline_charge (attaches, then every charge is declined) | sca_setup (a challenge once,
     free afterwards when saved) | sca_always (a challenge at each payment) | sca_decline (a challenge, then a decline) |
-    dispute:<reason> | inquiry | refund_pending | refund_fail | bypass_pending
+    dispute:<reason> | inquiry | fraud_warning | refund_pending | refund_fail | bypass_pending
     """
 
     number: str
@@ -168,6 +168,12 @@ CARDS = (
         tokens=("pm_card_createDisputeProductNotReceived",),
     ),
     Card("4000000000001976", "inquiry", says="Succeeds, then an inquiry", tokens=("pm_card_createDisputeInquiry",)),
+    Card(
+        "4000000000005423",
+        "fraud_warning",
+        says="Succeeds, then the bank warns of fraud",
+        tokens=("pm_card_createIssuerFraudRecord",),
+    ),
     Card("4000000000007726", "refund_pending", says="Refunds stay pending first", tokens=("pm_card_pendingRefund",)),
     Card("4000000000005126", "refund_fail", says="Refunds fail later", tokens=("pm_card_refundFail",)),
     Card("4000000000000077", "bypass_pending", says="Funds available at once", tokens=("pm_card_bypassPending",)),

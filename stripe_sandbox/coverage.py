@@ -11,7 +11,7 @@ from stripe_sandbox.contract import Contract
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
 # Families by what their paths start with. What is left out is other business: Connect, Issuing, Terminal,
-# Treasury, Tax, Identity, Radar, reporting, bank accounts as sources.
+# Treasury, Tax, Identity, the rest of Radar, reporting, bank accounts as sources.
 FAMILIES = {
     "Account and balance": ("account", "balance", "balance_transactions"),
     "Billing Portal": ("billing_portal",),
@@ -21,12 +21,14 @@ FAMILIES = {
     "Credit notes": ("credit_notes",),
     "Customers": ("customers", "tax_ids"),
     "Entitlements": ("entitlements",),
+    "Files": ("files",),
     "Events and webhook endpoints": ("events", "webhook_endpoints"),
     "Invoices, items, payments": ("invoices", "invoiceitems", "invoice_payments"),
     "Meters and usage": ("billing/meters", "billing/meter_events", "billing/meter_event_adjustments"),
     "Payment and setup intents": ("payment_intents", "setup_intents", "setup_attempts"),
     "Payment methods": ("payment_methods",),
     "Products and prices": ("products", "prices"),
+    "Radar: early fraud warnings": ("radar/early_fraud_warnings",),
     "Subscriptions, items, schedules": ("subscriptions", "subscription_items", "subscription_schedules"),
     "Test clocks": ("test_helpers/test_clocks",),
 }

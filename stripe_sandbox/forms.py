@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import urllib.parse
+from io import BytesIO
 from typing import Any
+
+from werkzeug.formparser import parse_form_data
 
 from stripe_sandbox import errors
 
+_TYPES = {b"%PDF-": "pdf", b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png"}
 _KEY = re.compile(r"^([^\[\]]+)((?:\[[^\[\]]*\])*)$")
 
 
@@ -24,6 +29,28 @@ def parse(encoded: bytes | str) -> dict[str, Any]:
         raise errors.invalid("Invalid request: too many parameters.") from error
     for key, value in pairs:
         _place(root, key, value)
+    return root
+
+
+def parse_parts(body: bytes, content_type: str) -> dict[str, Any]:
+    """Return a form that was sent in parts; of each file its name, size, type and SHA-256.
+
+    Raises `errors.StripeError` when the parts cannot be told apart.
+    """
+    environ = {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body)), "CONTENT_TYPE": content_type}
+    try:
+        _, fields, files = parse_form_data({**environ, "REQUEST_METHOD": "POST"}, silent=False)
+    except ValueError as error:
+        raise errors.invalid("Invalid request: the parts of the form cannot be read.") from error
+    root: dict[str, Any] = {}
+    for key, value in fields.items(multi=True):
+        _place(root, key, value)
+    for key, file in files.items(multi=True):
+        with file.stream:
+            content = file.read()
+        kind = next((kind for beginning, kind in _TYPES.items() if content.startswith(beginning)), None)
+        digest = hashlib.sha256(content).hexdigest()
+        root[key] = {"filename": file.filename, "size": len(content), "type": kind, "sha256": digest}
     return root
 
 

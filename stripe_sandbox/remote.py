@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 import urllib.error
@@ -80,6 +81,8 @@ def run_listen(arguments: argparse.Namespace) -> int:
         remote.call("unlisten", endpoint=endpoint["id"])
         return 0
     say(f"> Ready! Your webhook signing secret is {endpoint['secret']} (^C to quit)")
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell ignores the first one for what runs in the background
+        signal.signal(ending, signal.default_int_handler)
     after = 0
     try:
         while True:

@@ -131,13 +131,21 @@ class Sandbox:
     def reset(self) -> None:
         """Forget everything but the endpoints that the command line asked for."""
         self.store.clear()
-        self.violations.clear()
-        self.keys_in_use.clear()
-        self.faults.restore(None)
-        self.clock.unfreeze()
-        self.clock.set_offset(0.0)
+        self._start_from_store()
         for url, secret in list(self._webhooks):
             self.ensure_webhook(url, secret)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go back to a world that `store.snapshot()` has returned: its objects, its events, its time and its faults."""
+        self.store.restore(snapshot)
+        self._start_from_store()
+
+    def _start_from_store(self) -> None:
+        self.violations.clear()
+        self.keys_in_use.clear()
+        self.faults.restore(self.store.setting("faults"))
+        self.clock.unfreeze()
+        self.clock.set_offset(float(self.store.setting("clock_offset", 0.0)))
 
     # Faults -------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 Document = dict[str, Any]
@@ -35,6 +35,7 @@ INDEXES: dict[str, dict[str, str]] = {
     "entitlements.active_entitlement": {"customer": "_customer", "feature": "feature"},
     "entitlements.feature": {"lookup_key": "lookup_key"},
     "event": {"type": "type", "object": "data.object.id"},
+    "file": {"purpose": "purpose"},
     "invoice": {
         "customer": "customer",
         "status": "status",
@@ -57,6 +58,7 @@ INDEXES: dict[str, dict[str, str]] = {
     "billing.meter_event": {"event_name": "event_name", "identifier": "identifier", "customer": "_customer"},
     "payment_intent": {"customer": "customer"},
     "payment_method": {"customer": "customer", "type": "type"},
+    "radar.early_fraud_warning": {"charge": "charge", "payment_intent": "payment_intent"},
     "price": {"product": "product", "lookup_key": "lookup_key", "active": "active", "type": "type"},
     "product_feature": {"product": "_product", "feature": "_feature"},
     "promotion_code": {"code": "_code", "coupon": "promotion.coupon", "customer": "customer", "active": "active"},
@@ -192,6 +194,17 @@ class Store:
         with self.transaction():
             for table in TABLES:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - from TABLES
+
+    def snapshot(self) -> bytes:
+        """Return everything that is kept, as one piece; `restore` puts it back."""
+        with self._lock:
+            return self._db.serialize()
+
+    def restore(self, image: bytes) -> None:
+        """Forget what is kept, and keep what a snapshot of this version kept."""
+        with closing(sqlite3.connect(":memory:")) as kept, self._lock:
+            kept.deserialize(image)
+            kept.backup(self._db)
 
     # Documents ----------------------------------------------------------------------------------------------------
 

@@ -12,9 +12,11 @@ assert sandbox.violations == []
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from http import HTTPStatus
 from typing import Any
 
 import stripe
@@ -102,7 +104,7 @@ class Sandbox(sandbox.Sandbox):
         *,
         email: str = "buyer@example.com",
         name: str = "Jenny Rosen",
-        expiry: str = "12 / 34",
+        expiry: str | None = None,
         cvc: str = "123",
         promotion_code: str | None = None,
         challenge: str = "complete",
@@ -111,16 +113,18 @@ class Sandbox(sandbox.Sandbox):
         """Complete a hosted checkout through its page's own form, as a person would; returns where it redirects to.
 
         `session` is a session's id or URL. A 3-D Secure page is answered with `challenge` ("complete" or "fail").
-        Raises `CheckoutRefused` with the page's words when the card is declined or a field is wrong.
+        Without an `expiry` the card is good for years from now, whatever year it is by then. Raises `CheckoutRefused`
+        with the page's words when the card is declined or a field is wrong.
         """
         path = "/checkout/c/pay/" + session.rstrip("/").rsplit("/", 1)[-1]
         browser = self.browser()
         shown = browser.get(path)
         if shown.status_code != 200:
             raise CheckoutRefused(f"the checkout page answered {shown.status_code}")
+        good_for_years = f"12 / {datetime.fromtimestamp(self.clock.now(), UTC).year + 8}"
         form = {
             "card_number": card,
-            "card_expiry": expiry,
+            "card_expiry": good_for_years if expiry is None else expiry,
             "card_cvc": cvc,
             "billing_name": name,
             "email": email,
@@ -184,6 +188,7 @@ class HTTPClient(stripe.HTTPClient):
     def __init__(self, sandbox: Sandbox) -> None:
         super().__init__()
         self._app, self._sandbox = sandbox.app, sandbox
+        self._last = threading.local()
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, *, _usage: Any = None
@@ -191,12 +196,18 @@ class HTTPClient(stripe.HTTPClient):
         target = "/" + url.split("://", 1)[-1].partition("/")[2]
         body = post_data.encode() if isinstance(post_data, str) else post_data
         answer = self._app.test_client().open(
-            target, method=method.upper(), headers=dict(headers or {}), data=body, base_url="http://stripe.test"
+            target, method=method.upper(), headers=dict(headers or {}), data=body, base_url=self._sandbox.base_url
         )
         self._sandbox.run_due()  # What a request makes due at once happens at once, as in a running server.
         if answer.status_code == api.UNREACHABLE:
             raise stripe.APIConnectionError("Unexpected error communicating with Stripe.", should_retry=True)  # type: ignore[no-untyped-call]
+        self._last.status = answer.status_code
         return answer.get_data(as_text=True), answer.status_code, CaseInsensitiveDict(answer.headers)
+
+    def _sleep_time_seconds(self, num_retries: int) -> float:
+        # What answers in this process has nothing to recover from, but another thread may be at the same object.
+        is_busy = getattr(self._last, "status", 0) == HTTPStatus.CONFLICT
+        return super()._sleep_time_seconds(num_retries) if is_busy else 0.0
 
     def close(self) -> None:
         """There is no connection to close."""

@@ -117,6 +117,7 @@ SCENARIOS: dict[str, Scenario] = {
     "payment_method.attached": lambda actor: actor.customer(),
     "price.created": lambda actor: actor.price(recurring=False),
     "product.created": lambda actor: actor.price(recurring=False),
+    "radar.early_fraud_warning.created": lambda actor: actor.intent("pm_card_createIssuerFraudRecord"),
     "refund.created": lambda actor: actor.refund(),
     "refund.failed": lambda actor: actor.refund("pm_card_refundFail", wait=3600),
     "refund.updated": lambda actor: actor.refund("pm_card_pendingRefund", wait=3600),

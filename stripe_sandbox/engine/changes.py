@@ -134,6 +134,8 @@ def _change_item(world: World, item: Document, price: Document | None, entry: Do
     if metered:
         item.pop("quantity", None)
         item["_billed"] = None
+        if was[0] != item["price"]:
+            item["_usage_from"] = world.now  # What was used before is billed by the price that leaves.
     for name in ("metadata", "tax_rates", "discounts"):
         if name in entry and name == "metadata":
             merged = {**item["metadata"], **(entry["metadata"] or {})} if entry["metadata"] != "" else {}

@@ -138,7 +138,7 @@ def bill_the_rest(world: World, subscription: Document, *, credit: bool = True) 
     for item in subscriptions.items_of(subscription):
         start = usage.start_of(item)
         line = usage.line_for(world, subscription, item, (start, world.now)) if start < world.now else None
-        lines.extend([line] if line and line["quantity"] else [])
+        lines.extend([line] if line else [])
         early = credit and item["current_period_end"] > world.now and subscription["status"] != "trialing"
         unused = prorations.credit(world, subscription, item, world.now) if early else None
         if unused:

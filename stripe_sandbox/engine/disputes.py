@@ -20,6 +20,14 @@ FEE_CENTS = 1500
 DUE_DAYS, INQUIRY_DAYS, REVIEW_DAYS = 7, 120, 60
 DECIDES_AFTER_SECONDS = 60  # How long the bank takes over evidence that decides.
 NETWORK_CODES = {"fraudulent": "10.4", "product_not_received": "13.1", "duplicate": "12.6.1"}
+PURPOSE = "dispute_evidence"
+FILES = {"cancellation_policy", "customer_communication", "customer_signature", "duplicate_charge_documentation"} | {
+    "receipt",
+    "refund_policy",
+    "service_documentation",
+    "shipping_documentation",
+    "uncategorized_file",
+}
 OPEN = ("needs_response", "warning_needs_response")
 
 
@@ -101,6 +109,9 @@ def give_evidence(world: World, dispute: Document, evidence: Document, *, submit
     if dispute["status"] not in OPEN:
         raise errors.invalid("This dispute is already closed or its evidence has been submitted.", "evidence")
     names = _evidence_fields(world)
+    for name in FILES & evidence.keys():
+        if evidence[name] and world.get("file", evidence[name], param=f"evidence[{name}]")["purpose"] != PURPOSE:
+            raise errors.invalid("Evidence has to be a file with the purpose dispute_evidence.", f"evidence[{name}]")
     dispute["evidence"].update({name: value or None for name, value in evidence.items() if name in names})
     details = dispute["evidence_details"]
     details["has_evidence"] = any(dispute["evidence"][name] for name in names)

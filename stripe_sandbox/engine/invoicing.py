@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 DRAFT_SECONDS = 3600  # A cycle's draft stays open for about an hour, so that programs can add to it.
 DESCRIPTIONS = {"subscription_create": "Subscription creation", "subscription_cycle": "Subscription update"}
+# Asked, before a draft is closed, to bring its lines up to date; metered usage listens here.
+BEFORE_FINALIZE: list[Any] = []
 # Told of an invoice that was paid, or whose payment failed; subscriptions listen here.
 ON_PAID: list[Any] = []
 # Told of an invoice that was voided or given up as uncollectible.
@@ -35,6 +37,8 @@ def finalize(world: World, invoice: Document) -> Document:
     if invoice["status"] != "draft":
         raise errors.invalid("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
     customer = world.get("customer", invoice["customer"])
+    for bring_up_to_date in BEFORE_FINALIZE:
+        bring_up_to_date(world, invoice)
     invoice["starting_balance"] = customer["balance"]
     drafting.total(world, invoice)
     world.unschedule("invoice.finalize", invoice)

@@ -10,7 +10,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import errors
-from stripe_sandbox.engine import changes, drafting, invoicing, prorations, subscriptions, tasks, usage
+from stripe_sandbox.engine import changes, drafting, invoicing, periods, prorations, subscriptions, tasks, usage
 
 if TYPE_CHECKING:
     from stripe_sandbox.world import World
@@ -49,6 +49,18 @@ def pause(world: World, subscription: Document, params: Document) -> Document:
     return subscription
 
 
+def end_by_itself(world: World, subscription: Document, interval: str, count: int) -> None:
+    """Have a paused subscription resumed after a while, as the Customer Portal lets people choose."""
+    world.schedule("subscription.end_pause", subscription, periods.boundary(world.now, interval, count, 1))
+
+
+@tasks.task("subscription.end_pause")
+def resume_by_itself(world: World, subscription: Document) -> None:
+    """Resume a subscription whose chosen pause is over; nothing happens when it is not paused any more."""
+    if subscription["status"] == "paused":
+        resume(world, subscription, {"payment_behavior": "resume_on_payment_success"})
+
+
 def _ensure_pausable(subscription: Document) -> None:
     if subscription["status"] not in ("active", "trialing", "past_due"):
         raise errors.invalid(f"You cannot pause a subscription with status `{subscription['status']}`.")
@@ -61,11 +73,13 @@ def _ensure_pausable(subscription: Document) -> None:
 
 
 def _invoice(world: World, subscription: Document, lines: list[Document]) -> None:
+    before = subscription["latest_invoice"]
     invoice = subscriptions.draft_invoice(
         world, subscription, lines, billing_reason="subscription_update", pending=True
     )
     if not invoice["_lines"]:
         world.delete(invoice)
+        subscription["latest_invoice"] = before
         return
     invoicing.finalize(world, invoice)
     if invoice["status"] == "open":
@@ -153,6 +167,7 @@ def _back(world: World, subscription: Document, after: Document) -> None:
     subscription["_awaiting"] = None
     subscription.pop("status_details", None)
     world.unschedule("subscription.resume_expired", subscription)
+    world.unschedule("subscription.end_pause", subscription)
     world.save(subscription, "customer.subscription.updated")
     world.emit("customer.subscription.resumed", subscription)
     subscriptions.schedule(world, subscription)

@@ -23,7 +23,11 @@ ON_SUCCESS: list[Callable[[World, Document], None]] = []
 ON_FAILURE: list[Callable[[World, Document], None]] = []
 # Told of each charge that has succeeded; disputes listen here.
 ON_CHARGE: list[Callable[[World, Document, str], None]] = []
-DISCARDED = "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment"
+DISCARDED = (
+    "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, or was detached "
+    "from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a "
+    "Customer first."
+)
 
 
 def needs_challenge(method: Document) -> bool:

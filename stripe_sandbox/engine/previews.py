@@ -59,6 +59,8 @@ def of_change(
     if recurring:
         for item in world.select("invoiceitem", {"customer": subscription["customer"], "pending": True}):
             world.delete(item)
+        # Asked is what these items cost each period, not what a schedule would put in their place by then.
+        subscription["schedule"] = None
         invoice = None
     invoice = invoice or upcoming(world, subscription)
     if invoice is None:

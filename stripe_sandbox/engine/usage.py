@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from stripe_sandbox import errors, ids, objects
-from stripe_sandbox.engine import drafting, invoice_items, pricing, subscriptions, wording
+from stripe_sandbox.engine import drafting, invoice_items, invoicing, pricing, subscriptions, wording
 from stripe_sandbox.objects import rendering
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 OLDEST_SECONDS, NEWEST_SECONDS = 35 * 86400, 300
 CANCEL_SECONDS = 86400
+REMEMBERED_SECONDS = 86400  # An identifier is refused for a day; Stripe promises no more.
 
 
 def total(world: World, meter: Document, customer_id: str, start: int, end: int) -> Decimal:
@@ -56,7 +57,26 @@ def line_for(world: World, subscription: Document, item: Document, period: tuple
         quantity=int(used),
         quantity_decimal=format(used.normalize(), "f"),
         metadata=dict(subscription["metadata"]),
+        _is_free=trialing,
     )
+
+
+def _count_again(world: World, invoice: Document) -> None:
+    """Bring a draft's lines of usage to what was reported for their period until now, before it is closed."""
+    for line in invoice["_lines"]:
+        price = world.find("price", ((line["pricing"] or {}).get("price_details") or {}).get("price"))
+        if not line["parent"]["subscription_item_details"] or price is None or not subscriptions.is_metered(price):
+            continue
+        meter = world.find("billing.meter", price["recurring"]["meter"])
+        period = line["period"]
+        used = total(world, meter, invoice["customer"], period["start"], period["end"]) if meter else Decimal(0)
+        amount = 0 if line.get("_is_free") else pricing.amount(price, used)
+        product = world.get("product", price["product"])
+        line.update(amount=amount, subtotal=amount, quantity=int(used), quantity_decimal=format(used.normalize(), "f"))
+        line["description"] = wording.describe_usage(price, product, used)
+
+
+invoicing.BEFORE_FINALIZE.append(_count_again)
 
 
 def start_of(item: Document) -> int:
@@ -98,7 +118,8 @@ def record(world: World, given: Document) -> Document:
             "The timestamp must be within the past 35 calendar days or up to 5 minutes in the future.", "timestamp"
         )
     identifier = given.get("identifier") or ids.token(32)
-    if world.first("billing.meter_event", {"identifier": identifier}) is not None:
+    known = world.first("billing.meter_event", {"identifier": identifier})
+    if known is not None and known["created"] > world.now - REMEMBERED_SECONDS:
         raise errors.invalid(
             f"An event already exists with identifier {identifier}.", "identifier", code="duplicate_meter_event"
         )

@@ -17,7 +17,16 @@ from werkzeug.wrappers import Response
 
 from stripe_sandbox import deliveries, errors
 from stripe_sandbox.control import MAX_ADVANCE_SECONDS
-from stripe_sandbox.engine import cancelling, checkout, disputes, invoicing, periods, refunds, test_clocks
+from stripe_sandbox.engine import (
+    cancelling,
+    checkout,
+    disputes,
+    fraud_warnings,
+    invoicing,
+    periods,
+    refunds,
+    test_clocks,
+)
 from stripe_sandbox.engine.wording import ZERO_DECIMAL
 from stripe_sandbox.pages import access, dashboard, records
 from stripe_sandbox.routes import billing_portal, webhook_endpoints
@@ -269,6 +278,12 @@ def _dispute(world: World, document: Document) -> str:
 def _inquire(world: World, document: Document) -> str:
     disputes.open_dispute(world, _charge(world, document), inquiry=True)
     return "disputed"
+
+
+@action("fraud_warning", "charge", "payment_intent")
+def _warn_of_fraud(world: World, document: Document) -> str:
+    fraud_warnings.raise_warning(world, _charge(world, document))
+    return "warned"
 
 
 @action("win", "dispute")

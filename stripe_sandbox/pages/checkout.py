@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, g, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from stripe_sandbox import errors
@@ -19,10 +19,21 @@ blueprint = Blueprint("checkout", __name__, url_prefix="/checkout/c/pay")
 Document = dict[str, Any]
 Answer = str | Response | tuple[str, int]
 SHOP = "Sandbox shop"
+FRAMED = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; frame-ancestors http://127.0.0.1:* http://localhost:*"
+)
 FIELDS = (
     *("email", "phone", "promotion_code", "billing_name", "saved_card", "terms", "tax_id_value"),
     *("address_line1", "address_city", "address_country", "address_postal_code"),
 )
+
+
+@blueprint.url_value_preprocessor
+def _note_embedded(_endpoint: str | None, values: dict[str, str] | None) -> None:
+    with access.world() as world:
+        session = world.find("checkout.session", (values or {}).get("session_id"))
+        g.embedded = session is not None and _is_embedded(session)
 
 
 @blueprint.get("/<session_id>")
@@ -113,7 +124,8 @@ def _check_custom(field: Document, given: str, name: str) -> None:
 def _next(session: Document) -> str:
     here = f"/checkout/c/pay/{session['id']}"
     if session["status"] == "complete":
-        return _success_url(session) or here
+        # Within a frame the closing page tells the page around it where to go on.
+        return here if _is_embedded(session) else _success_url(session) or here
     return f"{here}/challenge" if session["_challenge"] else here
 
 
@@ -160,7 +172,9 @@ def _page(
     world: World, session: Document, *, form: dict[str, str] | None = None, error: errors.StripeError | None = None
 ) -> str:
     if session["status"] != "open":
-        return render_template("checkout/closed.html", session=session, onward=_success_url(session))
+        return render_template(
+            "checkout/closed.html", session=session, onward=_success_url(session), embedded=_is_embedded(session)
+        )
     form = form or {}
     customer = world.find("customer", session["customer"])
     saved = _saved_cards(world, session, customer)
@@ -171,6 +185,8 @@ def _page(
         "checkout/show.html",
         session=session,
         shop=SHOP,
+        embedded=_is_embedded(session),
+        saves_card=(session["_payment_intent_data"] or {}).get("setup_future_usage") == "off_session",
         order=order.summarise(world, session),
         needs_card=checkout.needs_card(world, session),
         button=button(world, session),
@@ -190,7 +206,19 @@ def _page(
 
 
 def _success_url(session: Document) -> str:
-    return str(session["success_url"] or "").replace("{CHECKOUT_SESSION_ID}", session["id"])
+    return str(session["success_url"] or session["return_url"] or "").replace("{CHECKOUT_SESSION_ID}", session["id"])
+
+
+def _is_embedded(session: Document) -> bool:
+    return bool(session["ui_mode"] == "embedded_page")
+
+
+@blueprint.after_request
+def _let_shops_frame_it(response: Response) -> Response:
+    """Let the page of an embedded session stand in a frame of a shop on this machine, and no other page."""
+    if (response.mimetype == "text/html") and g.get("embedded"):
+        response.headers["Content-Security-Policy"] = FRAMED
+    return response
 
 
 def _choices_of(field: Document) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ DONE = {
     "advanced": "Time has moved on.",
     "refunded": "The money is on its way back to the card.",
     "disputed": "The dispute is open.",
+    "warned": "The bank has warned of fraud.",
     "decided": "The dispute is decided.",
     "expired": "The card has expired: every further charge is declined.",
     "session_expired": "The checkout session has expired.",

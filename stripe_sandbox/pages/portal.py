@@ -41,6 +41,8 @@ def _deep_link(visit: portal_visit.Visit) -> str | None:
     here = f"{visit.home}/subscriptions/{details['subscription']}"
     if kind == "subscription_cancel":
         return f"{here}/cancel"
+    if kind == "subscription_pause":
+        return f"{here}/pause"
     if kind == "subscription_update":
         return f"{here}/change"
     if kind == "subscription_update_confirm":

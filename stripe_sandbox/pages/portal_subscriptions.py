@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, redirect, request
 
 from stripe_sandbox import errors
-from stripe_sandbox.engine import subscriptions
+from stripe_sandbox.engine import pausing, subscriptions
 from stripe_sandbox.pages import access, plan_changes, portal, portal_visit
 from stripe_sandbox.pages.portal_visit import Visit
 from stripe_sandbox.routes import subscription_changes
@@ -99,6 +99,71 @@ def resume(session_id: str, subscription_id: str) -> Any:
     with access.world() as world:
         visit = Visit(world, session_id)
         return portal.home_page(visit, error) if error else redirect(f"{visit.home}/home?done=resumed", 303)
+
+
+# Pausing --------------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/subscriptions/<subscription_id>/pause")
+def confirm_pause(session_id: str, subscription_id: str) -> Any:
+    """Ask for how long, as far as the configuration leaves a choice."""
+    with access.world() as world:
+        visit = Visit(world, session_id)
+        return _pause_page(visit, visit.subscription(subscription_id))
+
+
+def _pause_page(visit: Visit, subscription: Document, error: errors.StripeError | None = None) -> Any:
+    shown = portal_visit.in_words(visit, subscription)
+    return visit.show("pause", error=error, subscription=shown, durations=_durations(visit.need("subscription_pause")))
+
+
+def _durations(settings: Document) -> list[tuple[str, str]]:
+    """List for how long one may pause: a value for the form, and its words; empty when there is no end to choose."""
+    if settings["duration"]["type"] == "indefinite":
+        return []
+    spans = [(one["interval"], one.get("interval_count") or 1) for one in settings["duration"]["interval_options"]]
+    return [(f"{count} {unit}", f"{count} {unit}{'' if count == 1 else 's'}") for unit, count in spans]
+
+
+@blueprint.post("/subscriptions/<subscription_id>/pause")
+def pause(session_id: str, subscription_id: str) -> Any:
+    """Pause now, for the time that was chosen."""
+    form = portal_visit.form()
+
+    def act(world: World) -> None:
+        visit = Visit(world, session_id)
+        durations = _durations(visit.need("subscription_pause"))
+        wanted = form.get("duration") or (durations[0][0] if durations else "")
+        if durations and wanted not in dict(durations):
+            raise errors.invalid("Choose for how long you pause.", "duration")
+        subscription = pausing.pause(world, visit.subscription(subscription_id), {})
+        if wanted:
+            count, unit = wanted.split()
+            pausing.end_by_itself(world, subscription, unit, int(count))
+
+    error = access.perform(act)
+    access.sandbox().run_due()
+    with access.world() as world:
+        visit = Visit(world, session_id)
+        if error is not None:
+            return _pause_page(visit, visit.subscription(subscription_id), error)
+        return visit.after("paused")
+
+
+@blueprint.post("/subscriptions/<subscription_id>/restart")
+def restart(session_id: str, subscription_id: str) -> Any:
+    """Resume a paused subscription; its invoice is charged at once."""
+
+    def act(world: World) -> None:
+        visit = Visit(world, session_id)
+        visit.need("subscription_pause")
+        pausing.resume(world, visit.subscription(subscription_id), {"payment_behavior": "resume_on_payment_success"})
+
+    error = access.perform(act)
+    access.sandbox().run_due()
+    with access.world() as world:
+        visit = Visit(world, session_id)
+        return portal.home_page(visit, error) if error else redirect(f"{visit.home}/home?done=restarted", 303)
 
 
 # Changing the plan ----------------------------------------------------------------------------------------------------

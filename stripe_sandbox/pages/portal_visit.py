@@ -20,6 +20,8 @@ DONE = {
     "removed": "The card is removed.",
     "cancelled": "The subscription is cancelled.",
     "resumed": "The subscription goes on.",
+    "paused": "The subscription is paused.",
+    "restarted": "The subscription goes on as soon as its invoice is paid.",
     "changed": "The plan is changed.",
     "planned": "The plan changes at the end of the period.",
     "details": "Your details are saved.",
@@ -98,6 +100,8 @@ def in_words(visit: Visit, subscription: Document) -> Document:
         "cancel_at": subscription["cancel_at"],
         "paused": subscription["pause_collection"] is not None or subscription["status"] == "paused",
         "planned": bool(subscription["schedule"]),
+        "may_pause": visit.features["subscription_pause"]["enabled"] and subscription["status"] == "active",
+        "may_restart": visit.features["subscription_pause"]["enabled"] and subscription["status"] == "paused",
         "card": method["card"] if method else None,
         "may_change": visit.features["subscription_update"]["enabled"]
         and len(items) == 1

@@ -48,6 +48,7 @@ def create(world: World, params: Document) -> Document:
     session_id = ids.new("checkout.session")
     mode = params["mode"]
     subscription_data = params.get("subscription_data")
+    embedded = params.get("ui_mode") == "embedded_page"
     session = objects.new(
         world,
         "checkout.session",
@@ -79,7 +80,7 @@ def create(world: World, params: Document) -> Document:
         shipping_options=[],
         status="open",
         ui_mode=params.get("ui_mode", "hosted_page"),
-        url=f"{world.sandbox.base_url}/checkout/c/pay/{session_id}",
+        url=None if embedded else f"{world.sandbox.base_url}/checkout/c/pay/{session_id}",
         _line_items=items,
         _subscription_data=_subscription_data(world, subscription_data),
         _payment_intent_data=_with_metadata(params.get("payment_intent_data")),
@@ -91,6 +92,9 @@ def create(world: World, params: Document) -> Document:
         _method=None,
         _contact={},
     )
+    if embedded:
+        secret = f"{session_id}_secret_{ids.token(24)}"
+        session.update(client_secret=secret, redirect_on_completion=params.get("redirect_on_completion", "always"))
     for name in ECHOED:
         if name in params:
             session[name] = world.sandbox.contract.shaped("checkout.session", name, params[name])
@@ -145,6 +149,8 @@ def _check(world: World, params: Document) -> None:
     mode, ui_mode = params["mode"], params.get("ui_mode", "hosted_page")
     if ui_mode == "hosted_page" and not params.get("success_url"):
         raise errors.parameter_missing("success_url")
+    if ui_mode == "embedded_page":
+        _check_embedded(params)
     if mode != "setup" and not params.get("line_items"):
         raise errors.parameter_missing("line_items")
     if mode == "setup" and params.get("line_items"):
@@ -178,6 +184,14 @@ def _check(world: World, params: Document) -> None:
         )
     if len(params.get("discounts") or []) > 1:
         raise errors.invalid("You may only specify one discount.", "discounts")
+
+
+def _check_embedded(params: Document) -> None:
+    for name in ("success_url", "cancel_url"):
+        if params.get(name):
+            raise errors.invalid(f"`{name}` can not be used with `ui_mode: embedded_page`: use `return_url`.", name)
+    if params.get("redirect_on_completion", "always") != "never" and not params.get("return_url"):
+        raise errors.parameter_missing("return_url")
 
 
 def new_item(world: World, wanted: Document, position: int) -> Document:

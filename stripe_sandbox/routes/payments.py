@@ -86,6 +86,8 @@ def _chosen(world: World, params: Document, intent: Document) -> Document | None
     if not params.get("payment_method"):
         return None
     method = methods.resolve(world, params["payment_method"])
+    if method.get("_detached"):
+        raise errors.invalid(payments.DISCARDED, "payment_method")
     if method["customer"] and method["customer"] != intent["customer"]:
         raise errors.invalid(
             "The provided PaymentMethod cannot be attached. To reuse a PaymentMethod, you must attach it to a "
