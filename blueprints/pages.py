@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
@@ -10,7 +12,7 @@ import clock
 from billing import catalog
 from blueprints import product_picture
 from config import Config
-from web import filters, gates, navigation, redirects
+from web import filters, fragments, gates, navigation, redirects
 
 bp = Blueprint("pages", __name__)
 
@@ -21,13 +23,19 @@ THEME_COOKIE_SECONDS = 365 * 24 * 3600
 @gates.public
 def index() -> str:
     """Say in one line what the product does for the reader."""
+    start_url, now = _start_url(), clock.now()
+    # Made anew each hour, for the picture has dates.
+    return fragments.kept_page(lambda: _landing(start_url, now), start_url, now.date(), now.hour)
+
+
+def _landing(start_url: str, now: datetime) -> str:
     current = catalog.current()
-    page_cost = current.costs["cv_page"]
+    page_cost = current.costs.get("cv_page") or 1  # a catalogue of another product need not know the checker's
     return render_template(
         "pages/index.html",
-        start_url=_start_url(),
+        start_url=start_url,
         page_cost=page_cost,
-        picture=product_picture.draw(current, clock.now(), page_cost),
+        picture=product_picture.draw(current, now, page_cost),
         free_plan=current.free_plan,
         packs=[(filters.credits(p.credits), _amount(p.price)) for p in current.packs_for_sale],
         plans=[

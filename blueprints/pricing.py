@@ -6,23 +6,31 @@ from dataclasses import dataclass
 
 from flask import Blueprint, render_template, request
 
-from billing import access, catalog, subscriptions
+from accounts.models import ADMIN
+from billing import access, catalog, limits, saved_cards, trials
 from billing.catalog import Catalog, Interval, Pack, Plan, Price
 from billing.models import Subscription
+from billing.purchase_tables import SavedCard
 from extensions import db
-from web import filters, gates
-from web.current import find_current_account
+from web import filters, fragments, gates, redirects
+from web.current import acting, find_current_account
 
 bp = Blueprint("pricing", __name__)
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who looks at the prices: their live subscription, if any, and whether a trial is still open to them."""
+    """Who looks at the prices: their live subscription, if any, and whether a trial is still open to them.
+
+    `payer` is the address of whoever takes care of the account where that is not the visitor.
+    """
 
     is_signed_in: bool
     subscription: Subscription | None
     may_try: bool
+    # What a pack would be charged to by one click, when a card is saved.
+    card: SavedCard | None = None
+    payer: str = ""
 
     @property
     def plan_key(self) -> str | None:
@@ -51,12 +59,24 @@ class PlanCard:
 @gates.public
 def index() -> str:
     """Show everything that is sold; `?interval=yearly` shows what a year costs where a plan can be paid by the year."""
-    current, visitor = catalog.current(), _visitor()
+    visitor, next_page = _visitor(), redirects.asked_next("")
+    is_yearly = request.args.get("interval") == "yearly"
+    if visitor.card is not None or visitor.payer or next_page:
+        return _page(visitor, is_yearly=is_yearly, next_page=next_page)
+    return fragments.kept_page(
+        lambda: _page(visitor, is_yearly=is_yearly),
+        *(is_yearly, visitor.plan_key, visitor.subscription is not None, visitor.may_try),
+    )
+
+
+def _page(visitor: Visitor, *, is_yearly: bool, next_page: str = "") -> str:
+    """Return the page; what it takes from the visitor is in the key under which `index` keeps it."""
+    current = catalog.current()
     # A retired plan is shown to nobody but those who have it.
     plans = [plan for plan in current.plans if not plan.is_retired or plan.key == visitor.plan_key]
     packs = current.packs_for_sale
     has_yearly = any("year" in plan.intervals for plan in plans)
-    interval: Interval = "year" if has_yearly and request.args.get("interval") == "yearly" else "month"
+    interval: Interval = "year" if has_yearly and is_yearly else "month"
     return render_template(
         "pricing/index.html",
         catalog=current,
@@ -69,7 +89,16 @@ def index() -> str:
         has_trial=any(plan.trial_days for plan in plans),
         features=[f for f in current.features if any(f.key in plan.features for plan in plans)],
         overages=[price for plan in plans for price in plan.overages],
+        saved_card=visitor.card,
+        next=next_page,
     )
+
+
+@bp.get("/pricing/paid")
+@gates.public
+def paid() -> str:
+    """Tell whoever paid through a payment link how the credits come to them; it knows nothing of the payment."""
+    return render_template("pricing/paid.html")
 
 
 def plan_card(current: Catalog, plan: Plan, interval: Interval, visitor: Visitor) -> PlanCard:
@@ -88,16 +117,29 @@ def plan_card(current: Catalog, plan: Plan, interval: Interval, visitor: Visitor
 
 def plan_lines(current: Catalog, plan: Plan) -> list[tuple[str, str]]:
     """Say what is in a plan: its credits, its limits, its features; a feature is explained where it first comes."""
-    lines = [(f"{filters.credits(plan.credits)} each month", "")] if plan.credits else []
-    lines += [_limit_line(current, plan, name) for name, allowed in plan.limits.items() if allowed]
-    return lines + [
-        (
-            f"{f.name} (planned)" if f.is_planned else f.name,
-            f.description if plan.is_retired or plan == _first_with(current, f.key) else "",
-        )
-        for f in current.features
-        if f.key in plan.features
+    lines = [(f"{filters.credits(plan.credits)} each month", _rollover(plan))] if plan.credits else []
+    lines += [
+        _limit_line(current, plan, name)
+        for name, allowed in plan.limits.items()
+        if allowed and limits.opens(plan, name)
     ]
+    return lines + [
+        (f"{f.name} (planned)" if f.is_planned else f.name, _about(current, plan, f.key))
+        for f in current.features
+        if f.key in plan.features and f.key not in plan.limits  # its number says it already
+    ]
+
+
+def _about(current: Catalog, plan: Plan, feature: str) -> str:
+    """Explain a feature where it first comes."""
+    described = next((f.description for f in current.features if f.key == feature), "")
+    return described if plan.is_retired or plan == _first_with(current, feature) else ""
+
+
+def _rollover(plan: Plan) -> str:
+    if not plan.rollover_months:
+        return ""
+    return f"What is left over lasts {plan.rollover_months} month{'' if plan.rollover_months == 1 else 's'} longer"
 
 
 def _first_with(current: Catalog, feature: str) -> Plan | None:
@@ -107,10 +149,10 @@ def _first_with(current: Catalog, feature: str) -> Plan | None:
 def _limit_line(current: Catalog, plan: Plan, name: str) -> tuple[str, str]:
     allowed, words = plan.limits[name], name.replace("_", " ")
     if allowed == -1:
-        return f"Unlimited {words}", ""
+        return f"Unlimited {words}", _about(current, plan, name)
     words = words.removesuffix("s") if allowed == 1 else words
     if name not in {meter.key for meter in current.meters}:
-        return f"{filters.number(allowed)} {words}", ""
+        return f"{filters.number(allowed)} {words}", _about(current, plan, name)
     overage = next((price for price in plan.overages if price.meter == name), None)
     more = ""
     if overage and overage.cents_per_unit:
@@ -150,5 +192,8 @@ def _visitor() -> Visitor:
         return Visitor(is_signed_in=False, subscription=None, may_try=True)
     session = db.session()
     subscription = access.subscription_of(session, account.id)
-    may_try = subscription is None and not subscriptions.has_used_trial(session, account.id)
-    return Visitor(is_signed_in=True, subscription=subscription, may_try=may_try)
+    may_try = subscription is None and not trials.has_used(session, account.id)
+    if not gates.may(role=ADMIN):
+        return Visitor(is_signed_in=True, subscription=subscription, may_try=may_try, payer=acting().owner)
+    card = saved_cards.find(session, account.id)
+    return Visitor(is_signed_in=True, subscription=subscription, may_try=may_try, card=card)

@@ -29,6 +29,11 @@ class Line:
     at: datetime
     amount: int
 
+    @property
+    def ago(self) -> str:
+        """How long ago it is said to be, for as long as the picture hangs."""
+        return filters.ago(self.at)
+
 
 @dataclass(frozen=True)
 class ProductPicture:
@@ -46,8 +51,9 @@ class ProductPicture:
 
 def draw(catalog: Catalog, now: datetime, page_cost: int) -> ProductPicture:
     """Return an example: a plan that is partly used, a pack where packs are sold, and a check a moment ago."""
-    plan = next((p for p in catalog.plans if p.is_recommended), catalog.plans[-1])
-    pack = catalog.packs[len(catalog.packs) // 2] if catalog.packs else None
+    plans, packs = catalog.plans_for_sale, catalog.packs_for_sale
+    plan = next((p for p in plans if p.is_recommended), plans[-1])
+    pack = packs[len(packs) // 2] if packs else None
     check = PAGES * page_cost
     plan_left = max(plan.credits - CHECKS * check, check)
     sources = [Source(CreditKind.PLAN, plan_left, max(plan.credits, check), now + timedelta(days=12), "example:plan")]

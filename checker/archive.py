@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+import failpoints
 from checker.models import Report, new_public_id
 from checker.report import Report as Findings
 from ledger import spending
@@ -36,6 +37,7 @@ def keep(
         request_hash=request_hash,
         reference=f"report:{public_id}",
     )
+    failpoints.hit("report.charged")
     if spent.is_replay:
         # The debit's lock orders double clicks: whoever comes second finds the row of the first.
         return session.scalars(select(Report).where(Report.transaction_id == spent.transaction_id)).one()
@@ -53,6 +55,7 @@ def keep(
     )
     session.add(report)
     session.flush()
+    failpoints.hit("report.kept")
     return report
 
 

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web import characters, errors, filters, gates, headers, idempotency, logging, request_ids, security
+from web import (
+    billing_notice,
+    bodies,
+    characters,
+    errors,
+    filters,
+    fragments,
+    gates,
+    headers,
+    idempotency,
+    logging,
+    request_ids,
+    security,
+)
 
 
 def init_app(app: Flask) -> None:
     """Give the app everything that its pages share."""
+    billing_notice.init_app(app)
+    bodies.init_app(app)
     characters.init_app(app)
     errors.init_app(app)
     filters.init_app(app)
@@ -18,3 +33,5 @@ def init_app(app: Flask) -> None:
     logging.init_app(app)
     request_ids.init_app(app)
     security.init_app(app)
+    # After those whose answers no piece may keep.
+    fragments.init_app(app)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from billing import catalog
+from accounts.models import OWNER
+from billing import catalog, limits
 from billing import errors as billing_errors
 from ledger import errors as ledger_errors
 from web import refusals
@@ -30,7 +31,10 @@ def _no_facts(_error: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one kind of error says. `kind` names it for programs; `text` and `facts` are made of the error."""
+    """What one kind of error says. `kind` names it for programs; `text` and `facts` are made of the error.
+
+    `challenge` tells a program how to sign in, as RFC 9110 wants it beside a 401.
+    """
 
     status: int
     kind: str
@@ -39,23 +43,62 @@ class Answer:
     facts: Callable[[Any], Mapping[str, Any]] = field(default=_no_facts)
     action: Action | None = None
     sends_on: bool = False
+    challenge: str | None = None
     about: str = ""
 
 
 HOME = Action("Go to the start page", ("pages.index",))
 SEE_PLANS = Action("See plans and credits", ("pricing.index",), returns=True)
 LOG_IN = Action("Log in", ("auth.login",), returns=True)
+GIVE_PASSWORD = Action("Give my password", ("auth.confirm_password",), returns=True)
 VERIFY = Action("Send me a link", ("auth.forgot_password",))
+SEE_USAGE = Action("See your usage and cap", ("billing.usage_page", "billing.index"))
+SEE_KEYS = Action("See your API keys", ("api_keys.index",))
 SEE_BILLING = Action("Go to billing", ("billing.index",))
+SEE_ACCOUNTS = Action("Choose an account", ("team.accounts", "dashboard.index"))
+SEE_DASHBOARD = Action("Go to the dashboard", ("dashboard.index",))
 
 
 def _plan_words(error: billing_errors.PlanRequired) -> str:
-    names = [catalog.current().plan(key).name for key in error.plans]
+    listed = _listed_plans(error.plans)
     feature = next((f.name for f in catalog.current().features if f.key == error.feature), None)
-    if not names:
-        return "None of the plans on sale holds this."
-    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{feature or 'This'} comes with {listed}."
+    return f"{feature or 'This'} comes with {listed}." if listed else "None of the plans on sale holds this."
+
+
+def _api_words(error: refusals.ApiClosed) -> str:
+    listed = _listed_plans(error.plans)
+    if not listed:
+        return "The key is good, but none of the plans on sale opens the API. Nothing was done."
+    return f"The key is good, but the API comes with {listed}. Nothing was done; it works as soon as the plan does."
+
+
+def _role_words(error: refusals.RoleRequired) -> str:
+    if error.wanted == OWNER:
+        return f"You do not own this account. Ask {error.owner}, to whom it is billed; nothing was changed."
+    return f"You use this account as a member. Ask {error.owner}, or an admin of the team; nothing was changed."
+
+
+def _listed_plans(keys: tuple[str, ...]) -> str:
+    names = [catalog.current().plan(key).name for key in keys]
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def _limit_words(error: billing_errors.LimitReached) -> str:
+    roomy = [plan.name for plan in limits.plans_with_room(error.limit, error.used, error.wanted)]
+    hint = f"{roomy[0]} has room for more." if roomy else "Write to us if you need more."
+    what = error.limit.replace("_", " ")
+    if 0 <= error.used < error.allowed:
+        left = error.allowed - error.used
+        return f"This takes {error.wanted:,} {what}, and {left:,} of {error.allowed:,} are left. {hint}"
+    return f"You use {error.used:,} of {error.allowed:,} {what}. {hint}"
+
+
+def _limit_facts(error: billing_errors.LimitReached) -> dict[str, Any]:
+    return {"limit": error.limit, "used": error.used, "allowed": error.allowed, "wanted": error.wanted}
+
+
+def _keys_with_room(error: billing_errors.LimitReached) -> list[str]:
+    return [plan.key for plan in limits.plans_with_room(error.limit, error.used, error.wanted)]
 
 
 def _credits(count: int) -> str:
@@ -74,7 +117,26 @@ ANSWERS: dict[type[Exception], Answer] = {
         _says("This page is for people who are signed in."),
         action=LOG_IN,
         sends_on=True,
+        challenge='Bearer realm="api"',
         about="Nobody is signed in, or the session has ended.",
+    ),
+    refusals.KeyRefused: Answer(
+        401,
+        "key-refused",
+        "This API key opens nothing",
+        _says("It is unknown or revoked, or belongs to somebody who left. Send one that is live as a Bearer token."),
+        action=SEE_KEYS,
+        challenge='Bearer realm="api", error="invalid_token"',
+        about="The key in the header Authorization is unknown or revoked. Nothing was done.",
+    ),
+    refusals.ApiClosed: Answer(
+        403,
+        "api-closed",
+        "Your plan does not open the API",
+        _api_words,
+        lambda e: {"feature": "api", "plans": list(e.plans)},
+        SEE_PLANS,
+        about="The key is good, but the account's plan has no API; `plans` are the keys of those that have.",
     ),
     refusals.VerificationRequired: Answer(
         403,
@@ -84,6 +146,57 @@ ANSWERS: dict[type[Exception], Answer] = {
         action=VERIFY,
         sends_on=True,
         about="The signed-in person has not confirmed their e-mail address yet.",
+    ),
+    refusals.RoleRequired: Answer(
+        403,
+        "role-required",
+        "The owner takes care of this",
+        _role_words,
+        lambda e: {"owner": e.owner},
+        SEE_DASHBOARD,
+        about="This is for the account's owner, or for its owner and admins; the person has a lesser role.",
+    ),
+    refusals.PasswordRequired: Answer(
+        403,
+        "password-required",
+        "Give your password again",
+        _says(
+            "You gave it more than half an hour ago, and this is not for whoever finds your browser open. Nothing was "
+            "changed; you come back to this page."
+        ),
+        action=GIVE_PASSWORD,
+        sends_on=True,
+        about="The password was given too long ago for this, or by a program, which gives none.",
+    ),
+    refusals.AccountLost: Answer(
+        409,
+        "account-lost",
+        "You no longer belong to that team",
+        _says("Nothing was done and nothing was charged. You act for your own account from now on."),
+        action=SEE_ACCOUNTS,
+        about="The person acted for an account that they do not belong to any more. Nothing was done.",
+    ),
+    billing_errors.TeamClosed: Answer(
+        403,
+        "team-closed",
+        "This team is closed for now",
+        lambda e: (
+            f"The plan of this team no longer holds members. Ask {e.owner} to choose one that does; your place in the "
+            "team is kept, and your own account works as ever."
+        ),
+        lambda e: {"owner": e.owner},
+        SEE_ACCOUNTS,
+        sends_on=True,
+        about="The account's plan lets nobody but its owner act for it.",
+    ),
+    billing_errors.TeamFull: Answer(
+        409,
+        "team-full",
+        "All seats of this team are taken",
+        lambda e: f"Ask {e.owner} to make room. The invitation stays, so you can come back to it.",
+        lambda e: {"owner": e.owner},
+        SEE_ACCOUNTS,
+        about="The plan has no seat for one more member.",
     ),
     billing_errors.PlanRequired: Answer(
         402,
@@ -95,15 +208,28 @@ ANSWERS: dict[type[Exception], Answer] = {
         sends_on=True,
         about="The account's plan does not hold this; `plans` are the keys of those that do.",
     ),
+    billing_errors.UsageCapReached: Answer(
+        402,
+        "usage-cap-reached",
+        "Your cap is reached",
+        lambda e: (
+            f"You use {e.used:,} of the {e.allowed:,} {e.limit} that your plan and your own cap allow this month, and "
+            f"this takes {e.wanted:,}. Raise the cap and go on at once, or wait for the next period."
+        ),
+        _limit_facts,
+        SEE_USAGE,
+        sends_on=True,
+        about="The cap that the customer set for use beyond the plan leaves no room: `used` of `allowed`.",
+    ),
     billing_errors.LimitReached: Answer(
         402,
         "limit-reached",
         "Your plan's limit is reached",
-        lambda e: f"You use {e.used:,} of {e.allowed:,} {e.limit}. A larger plan has room for more.",
-        lambda e: {"limit": e.limit, "used": e.used, "allowed": e.allowed},
+        _limit_words,
+        lambda e: {**_limit_facts(e), "plans": _keys_with_room(e)},
         SEE_PLANS,
         sends_on=True,
-        about="The plan's limit is used up: `used` of `allowed`.",
+        about="The plan's limit is used up: `used` of `allowed`; `plans` are the keys of those that have room.",
     ),
     ledger_errors.NotEnoughCredits: Answer(
         402,
@@ -122,7 +248,7 @@ ANSWERS: dict[type[Exception], Answer] = {
         lambda e: f"{e.reason.rstrip('.')}. Nothing was charged.",
         lambda e: {"reason": e.reason},
         SEE_BILLING,
-        about="Spending is paused while a payment is disputed.",
+        about="Spending is paused, for instance while a payment is disputed; `reason` says why.",
     ),
     ledger_errors.IdempotencyConflict: Answer(
         409,
@@ -163,6 +289,14 @@ ANSWERS: dict[type[Exception], Answer] = {
         action=SEE_BILLING,
         about="The card was declined. Nothing was charged.",
     ),
+    billing_errors.FormUsed: Answer(
+        409,
+        "form-used",
+        "This form has been used",
+        _says("It has bought something already, once. Open the page again to buy something else."),
+        action=SEE_BILLING,
+        about="The one-time number of this form belongs to another purchase.",
+    ),
     billing_errors.UnverifiedWebhook: Answer(
         400,
         "unverified-webhook",
@@ -170,12 +304,36 @@ ANSWERS: dict[type[Exception], Answer] = {
         _says("Its signature, its time or its body is not what Stripe sends. Nothing was stored."),
         about="The request cannot be proved to come from Stripe.",
     ),
+    billing_errors.StripeUnreachable: Answer(
+        503,
+        "payments-unreachable",
+        "Payments cannot be reached right now",
+        _says("Our payment provider does not answer. Look at your billing page in a minute: nothing is charged twice."),
+        action=SEE_BILLING,
+        about="The payment provider did not answer: whether it acted shows later. Send it again under the same key.",
+    ),
+    billing_errors.StripeBusy: Answer(
+        503,
+        "payments-busy",
+        "Payments are busy right now",
+        _says("Many people are paying at this moment. Nothing was charged; please try again in a few seconds."),
+        about="Too many requests to the payment provider. Nothing was done; try again after Retry-After.",
+    ),
     billing_errors.StripeUnavailable: Answer(
         503,
         "payments-unavailable",
         "Payments are not available right now",
-        _says("Our payment provider does not answer. Nothing was charged; please try again in a minute."),
-        about="The payment provider does not answer. Try again later.",
+        _says("Our payment provider has trouble. Look at your billing page in a minute: nothing is charged twice."),
+        action=SEE_BILLING,
+        about="The payment provider failed. Try again later under the same key.",
+    ),
+    billing_errors.StripeKeyRefused: Answer(
+        503,
+        "payments-not-set-up",
+        "Payments are out of order",
+        _says("This is our mistake and we have been told. Nothing was charged; your plan and credits stay."),
+        action=HOME,
+        about="The site's own key is refused by the payment provider. Nothing was done.",
     ),
     billing_errors.PriceChanged: Answer(
         503,
@@ -197,8 +355,8 @@ ANSWERS: dict[type[Exception], Answer] = {
         502,
         "payments-refused",
         "Our payment provider refused this",
-        _says("Nothing was charged. Please try again, or write to us with the number below."),
-        about="The payment provider refused the request.",
+        _says("Nothing was charged, and trying again will not help: write to us with the number below."),
+        about="The payment provider understood the request and refused it. Nothing was done.",
     ),
     billing_errors.BillingError: Answer(
         409,
@@ -218,6 +376,13 @@ ANSWERS: dict[type[Exception], Answer] = {
     ),
 }
 
+# A form whose token does not fit the session: whoever logs in or out in one tab leaves such forms open in the others.
+STALE_FORM = (
+    "This form is out of date",
+    "You have logged in or out since it was opened, or your browser keeps no cookies, so nothing was done. Go back, "
+    "copy what you have typed, and open the page again.",
+)
+
 # Titles and texts of what has no error class of ours; a view's own words, abort(400, "..."), come first.
 HTTP_ANSWERS: dict[int, tuple[str, str]] = {
     400: ("This request is not complete", "Something in it is missing or malformed. Open the page again and retry."),
@@ -225,7 +390,7 @@ HTTP_ANSWERS: dict[int, tuple[str, str]] = {
     404: ("There is no such page", "The address may be old or mistyped, or the page belongs to another account."),
     405: ("This page cannot do that", "Open it from the site's menu instead."),
     409: ("Something changed meanwhile", "Open the page again to see how things are now."),
-    413: ("This is too large", "Send less at once: the whole request may hold one megabyte."),
+    413: ("This is too large", "Send less at once: a request may hold one megabyte, unless its page says more."),
     415: ("This kind of content is not understood", "Send JSON with the header Content-Type: application/json."),
     422: ("This cannot be used", "Look at what you sent and change it."),
     429: ("That was a little too fast", "Wait a moment, then try again."),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 GAP_SHARE = 0.28
 LEAST_HEIGHT = 1.5
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """One bar of a chart, in percent of its box."""
 
     x: float
@@ -19,8 +18,7 @@ class Bar:
     height: float
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """One piece of a meter, in percent of its length."""
 
     x: float

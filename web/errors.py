@@ -6,12 +6,14 @@ a message, and back afterwards; whoever sent a form sees a page, so that the bro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import structlog
 from flask import Flask, current_app, flash, g, redirect, render_template, request, url_for
-from flask_login import AnonymousUserMixin
+from flask_login import AnonymousUserMixin, current_user
+from flask_wtf.csrf import CSRFError
 from markupsafe import escape
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,10 +23,10 @@ from werkzeug.wrappers import Response
 from billing import catalog
 from billing import errors as billing_errors
 from ledger import errors as ledger_errors
-from web import navigation, problems, redirects, refusals, request_ids
-from web.answers import ANSWERS, HOME, HTTP_ANSWERS, Action, Answer
+from web import api_access, navigation, problems, redirects, refusals, request_ids
+from web.answers import ANSWERS, HOME, HTTP_ANSWERS, LOG_IN, STALE_FORM, Action, Answer
 
-log = structlog.stdlib.get_logger("tollgate.errors")
+log = structlog.get_logger("tollgate.errors")
 
 RETRY_AFTER_SECONDS = 5
 
@@ -36,6 +38,7 @@ def init_app(app: Flask) -> None:
     for away in (OperationalError, InterfaceError, PoolTimeout):
         app.register_error_handler(away, answer_database_away)
     app.register_error_handler(HTTPException, answer_http)
+    app.register_error_handler(CSRFError, answer_stale_form)
     app.extensions["answers"] = dict(ANSWERS)
 
 
@@ -63,16 +66,31 @@ def answer(error: Exception) -> Response:
     """Answer an error of the domain or of a gate."""
     row = answer_for(error)
     if row.status >= 500:
-        log.error("service failed", error=type(error).__name__, message=str(error))
+        _log(error)
     text = row.text(error)
     if problems.wants_problem(request):
         facts = {**row.facts(error), **_where_to_solve(row)}
-        return _retryable(problems.response(row.status, row.title, kind=row.kind, detail=text, facts=facts))
+        made = problems.response(row.status, row.title, kind=row.kind, detail=text, facts=facts)
+        if row.challenge is not None and request.path.startswith(api_access.PATH):
+            made.headers["WWW-Authenticate"] = row.challenge
+        return _retryable(made, error)
     url = _action_url(row.action)
     if row.sends_on and url is not None and request.method in {"GET", "HEAD"}:
         flash(f"{row.title}." if row.status == 401 else text, "warning")
         return redirect(url, 303)
-    return _retryable(_page(row.status, row.title, text, action=row.action))
+    missing = error.needed - error.balance if isinstance(error, ledger_errors.NotEnoughCredits) else 0
+    return _retryable(_page(row.status, row.title, text, action=row.action, missing_credits=missing), error)
+
+
+def _log(error: Exception) -> None:
+    facts = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, billing_errors.StripeError):
+        # Stripe's support, and its log of requests in the Dashboard, ask for this id.
+        facts |= {"code": error.code or "", "stripe_request_id": error.request_id or ""}
+    if isinstance(error, billing_errors.StripeKeyRefused):
+        log.critical("Stripe refuses the key", **facts)
+    else:
+        log.error("service failed", **facts)
 
 
 def answer_http(error: HTTPException) -> Response:
@@ -93,6 +111,14 @@ def answer_http(error: HTTPException) -> Response:
     return _retryable(made)
 
 
+def answer_stale_form(error: CSRFError) -> Response:
+    """Answer a form without the token of this session; a program is told the word that helps its author."""
+    title, text = STALE_FORM
+    if problems.wants_problem(request):
+        return problems.response(400, title, kind=None, detail=str(error.description), facts={})
+    return _page(400, title, text, action=HOME if current_user.is_authenticated else LOG_IN)
+
+
 def answer_database_away(error: Exception) -> Response:
     """Answer 503 when the database cannot be reached or is too busy; what it said goes to the log only."""
     log.error("database away", error=type(error).__name__, message=str(error))
@@ -109,13 +135,15 @@ def _own_words(error: HTTPException) -> str | None:
     return None if error.code == 429 else error.description
 
 
-def _page(status: int, title: str, text: str, *, action: Action | None) -> Response:
+def _page(status: int, title: str, text: str, *, action: Action | None, missing_credits: int = 0) -> Response:
     """Render the error page; if that fails too, or the request named another host, a bare one that needs nothing."""
     if isinstance(request.routing_exception, SecurityError):
         return Response(_bare_page(title, text), status=status, mimetype="text/html")  # no address can be built
     if status >= 500:
         g._login_user = AnonymousUserMixin()  # who it was stands in the database
     facts = {"status": status, "title": title, "text": text, "request_id": request_ids.current()}
+    if missing_credits:
+        facts |= {"missing_credits": missing_credits, "back": _page_to_return_to()}
     try:
         url = _action_url(action)
         label = action.label if action is not None and url is not None else None
@@ -163,8 +191,9 @@ def _page_to_return_to() -> str | None:
     return page if redirects.is_local(page) else None
 
 
-def _retryable(response: Response) -> Response:
+def _retryable(response: Response, error: Exception | None = None) -> Response:
     """Say when to come back, where coming back helps; Flask-Limiter knows it better and writes over it."""
     if response.status_code in {429, 503}:
-        response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+        seconds = math.ceil(getattr(error, "retry_after", 0.0)) or RETRY_AFTER_SECONDS
+        response.headers.setdefault("Retry-After", str(seconds))
     return response

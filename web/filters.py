@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import time
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -21,6 +23,7 @@ from web import charts, navigation
 
 A_YEAR = timedelta(days=365)
 THEMES = ("light", "dark")
+LOOK_AGAIN_SECONDS = 1.0
 
 SUBSCRIPTION_WORDS = {
     "trialing": ("Trial", "info"),
@@ -49,6 +52,7 @@ def init_app(app: Flask) -> None:
         today=today,
     )
     app.jinja_env.lstrip_blocks = True
+    app.extensions["assets"] = {}
     # Safe because asset() gives a changed file another address.
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR
 
@@ -160,10 +164,16 @@ def theme() -> str:
 
 def asset(filename: str) -> str:
     """Return the address of a static file with a mark of its content, so that it may be cached for ever."""
-    # A page names eight files: Path and url_for would take ten times as long.
-    path = f"{current_app.static_folder}/{filename}"
-    mark = _content_mark(path, os.stat(path).st_mtime_ns)  # noqa: PTH116
-    return f"{request.script_root}{current_app.static_url_path}/{filename}?v={mark}"
+    app, now = current_app, time.monotonic()
+    known: dict[str, tuple[float, str]] = app.extensions["assets"]
+    looked_at, address = known.get(filename, (-math.inf, ""))
+    # A page names eight files, and none of them changes from one page to the next.
+    if now - looked_at > LOOK_AGAIN_SECONDS:
+        path = f"{app.static_folder}/{filename}"
+        mark = _content_mark(path, os.stat(path).st_mtime_ns)  # noqa: PTH116
+        address = f"{app.static_url_path}/{filename}?v={mark}"
+        known[filename] = (now, address)
+    return f"{request.script_root}{address}"
 
 
 @lru_cache(maxsize=256)

@@ -28,8 +28,8 @@ KEY = re.compile(r"[\x21-\x7e]{8,128}")
 
 
 def init_app(app: Flask) -> None:
-    """Let templates put `{{ idempotency_field() }}` into a form."""
-    app.jinja_env.globals.update(idempotency_field=field, new_nonce=new_nonce, nonce_field=FIELD)
+    """Let templates put a nonce into a form of their own; `{{ idempotency_field() }}` comes from web/fragments.py."""
+    app.jinja_env.globals.update(new_nonce=new_nonce, nonce_field=FIELD)
 
 
 def new_nonce() -> str:
@@ -37,9 +37,9 @@ def new_nonce() -> str:
     return _serializer().dumps([current_account().public_id, secrets.token_urlsafe(16)])
 
 
-def field() -> Markup:
-    """Return the hidden field that carries a new nonce."""
-    return Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, new_nonce())
+def field(nonce: str | None = None) -> Markup:
+    """Return the hidden field that carries a nonce, a new one unless it is given."""
+    return Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, nonce or new_nonce())
 
 
 def key() -> str:

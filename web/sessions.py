@@ -8,17 +8,49 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, g, request, session
+from flask import Flask, Request, Response, g, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, current_user, user_logged_in, user_logged_out
 from flask_security import login_user, logout_user
 from flask_security.utils import set_request_attr
+from itsdangerous import URLSafeTimedSerializer
 from sqlalchemy.exc import OperationalError
 
 import database
+import failpoints
 from accounts import sessions
 from accounts.models import User, UserSession
+from accounts.sessions import Live
 from config import Config
 from extensions import db
+from web import api_access
+
+
+class CookieSessions(SecureCookieSessionInterface):
+    """Flask's signed cookie; what signs it is made once for the app's keys, and not at all where there is no cookie."""
+
+    def __init__(self) -> None:
+        self._serializers: dict[tuple[object, ...], URLSafeTimedSerializer | None] = {}
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        """Return what signs with these keys, made once."""
+        keys = (app.secret_key, *app.config["SECRET_KEY_FALLBACKS"])
+        if keys not in self._serializers:
+            self._serializers[keys] = super().get_signing_serializer(app)
+        return self._serializers[keys]
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session in the cookie, or an empty one."""
+        g.is_program = api_access.is_program(request, cookie=self.get_cookie_name(app))
+        # A program says itself who it is: whatever cookie came along counts for nothing.
+        if g.is_program or "HTTP_COOKIE" not in request.environ:
+            return self.session_class()
+        return super().open_session(app, request)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Set the cookie where it is to be set; "Vary" is on every page already (web/headers.py)."""
+        if session.modified or self.should_set_cookie(app, session):
+            super().save_session(app, session, response)
 
 
 def init_app(app: Flask, login_manager: LoginManager) -> None:
@@ -36,8 +68,10 @@ def init_app(app: Flask, login_manager: LoginManager) -> None:
     # It would set the remember cookie that we do without, and make every file differ by visitor by looking for it.
     app.after_request_funcs[None].remove(login_manager._update_remember_cookie)
     login_manager.session_protection = None
+    # What it would compare: a hash of address and browser, made for every visitor whether it is compared or not.
+    login_manager._session_identifier_generator = str
     login_manager.user_loader(_load)
-    login_manager.request_loader(lambda _request: None)
+    login_manager.request_loader(api_access.load)
     user_logged_in.connect(_on_login, app)
     user_logged_out.connect(_on_logout, app)
 
@@ -59,17 +93,37 @@ def current_session() -> UserSession | None:
     return db.session.get(UserSession, g.user_session_id)
 
 
+def is_recent() -> bool:
+    """Tell whether the password was given lately in this browser; never for programs, which give none."""
+    return bool(g.get("is_recent_session", False))
+
+
+def confirm() -> None:
+    """Note that the signed-in person has just given their password again in this browser."""
+    database.write(sessions.confirm, g.user_session_id)
+    g.is_recent_session = True
+
+
 def _load(token: str) -> User | None:
     found = sessions.find(db.session(), token)
-    if found is not None and sessions.needs_touch(found[0]):
-        _touch(found[0].id)
+    if found is not None and sessions.needs_touch(found):
+        _touch(found.id)
         found = sessions.find(db.session(), token)
     if found is None:
         return None
-    g.user_session_id = found[0].id
+    _note(found)
     set_request_attr("fs_authn_via", "session")
     set_request_attr("fs_paa", session.get("fs_paa", 0))
-    return found[1]
+    return found.user
+
+
+def _note(found: Live) -> None:
+    """Keep what came with the session, for whoever asks next."""
+    g.pop("acting", None)
+    g.user_session_id = found.id
+    g.is_recent_session = sessions.is_recent(found)
+    if found.account is not None:
+        g.personal_account = found.account
 
 
 def _touch(session_id: int) -> None:
@@ -90,17 +144,20 @@ def _on_login(_app: Flask, user: User, **_: Any) -> None:
         address=request.remote_addr or "",
         user_agent=request.user_agent.string,
     )
+    failpoints.hit("session.committed")
     _forget_everything()
     session.permanent = remember
     session["_user_id"] = token
     session["_fresh"] = True
     found = sessions.find(db.session(), token)
     if found is not None:
-        g.user_session_id, g._login_user = found[0].id, found[1]
+        _note(found)
+        g._login_user = found.user
 
 
 def _on_logout(_app: Flask, **_: Any) -> None:
     session_id = g.pop("user_session_id", None)
+    g.pop("is_recent_session", None)
     if session_id is not None:
         database.write(sessions.revoke, session_id)
     _forget_everything()
@@ -110,3 +167,6 @@ def _forget_everything() -> None:
     session.clear()
     # Flask-WTF keeps this request's token beside the session; both must change together.
     g.pop("csrf_token", None)
+    # And what was found out about whoever was here before.
+    g.pop("acting", None)
+    g.pop("gate_facts", None)

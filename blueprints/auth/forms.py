@@ -87,6 +87,12 @@ class LoginForm(_Form):
     remember = BooleanField("Keep me logged in for 30 days")
 
 
+class PasswordForm(_Form):
+    """Give the password again while logged in."""
+
+    password = _password()
+
+
 class ForgotForm(FlaskForm):  # type: ignore[misc]
     """Ask for a link that sets a new password."""
 

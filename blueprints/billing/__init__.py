@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from flask import abort, current_app, redirect, render_template, request, url_for
+from flask import abort, current_app, flash, redirect, render_template, request, url_for
 from flask_limiter.util import get_remote_address
-from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from billing import (
-    access,
-    catalog,
-    checkout,
-    endings,
-    errors,
-    gateway,
-    outcomes,
-    pending,
-    plan_changes,
-    stripe_catalog,
-    subscriptions,
+from accounts.models import ADMIN
+from billing import catalog, checkout, errors, outcomes, saved_cards
+from blueprints.billing import (
+    auto_top_up,
+    cancelling,
+    changing,
+    embedded,
+    metering,
+    overview,
+    papers,
+    pausing,
+    portal,
+    redeeming,
+    statements,
+    topping_up,
 )
-from billing.models import Payment, Subscription
-from blueprints.billing import cancelling, changing
-from blueprints.billing.base import bp, look_again, own_subscription
+from blueprints.billing.base import bp
 from config import Config
 from extensions import db, limiter
 from ledger import statement
-from web import filters, gates
+from web import gates, navigation, redirects
 from web.current import current_account, find_current_account
 
-__all__ = ["bp", "cancelling", "changing"]
+__all__ = [
+    "auto_top_up",
+    "bp",
+    "cancelling",
+    "changing",
+    "embedded",
+    "metering",
+    "overview",
+    "papers",
+    "pausing",
+    "portal",
+    "redeeming",
+    "statements",
+    "topping_up",
+]
 
 
 def buyer() -> str:
@@ -38,43 +52,21 @@ def buyer() -> str:
     return f"account:{account.id}" if account else get_remote_address()
 
 
-@bp.get("/billing")
-@gates.requires()
-def index() -> str:
-    """Show the plan in words, the way to the portal, and the payments."""
-    account_id = current_account().id
-    session = db.session()
-    subscription = subscriptions.latest(session, account_id)
-    payments = session.scalars(
-        select(Payment).where(Payment.account_id == account_id).order_by(Payment.paid_at.desc()).limit(50)
-    ).all()
-    return render_template(
-        "billing/index.html",
-        subscription=subscription,
-        price=_price_of(subscription),
-        sentence=_in_words(subscription),
-        plan=access.plan_of(session, account_id),
-        bought=_plan_bought(subscription),
-        balance=statement.balance(session, account_id),
-        payments=payments,
-        planned=pending.planned_change(session, subscription.stripe_id) if subscription else None,
-        unpaid=pending.unpaid_change(session, subscription.stripe_id) if subscription else None,
-        may_change=plan_changes.obstacle_to_any(subscription) is None,
-        may_cancel=endings.may_cancel(subscription),
-        may_resume=endings.may_resume(subscription),
-        has_customer=current_account().stripe_customer_id is not None,
-    )
-
-
 @bp.get("/pricing/checkout/<price_key>")
-@gates.requires()
+@gates.requires(role=ADMIN)
 def order(price_key: str) -> str | Response:
     """Show what is about to be bought, and one button: where people land who had to sign up first."""
     try:
         offer = checkout.describe(db.session(), current_account().id, price_key)
     except errors.AlreadySubscribed:
         return redirect(url_for("billing.index"))
-    return render_template("billing/order.html", offer=offer, thing=catalog.current().offer(price_key))
+    return render_template(
+        "billing/order.html",
+        offer=offer,
+        thing=catalog.current().offer(price_key),
+        next=redirects.asked_next(""),
+        saved_card=saved_cards.find(db.session(), current_account().id) if offer.mode == "payment" else None,
+    )
 
 
 @bp.post("/pricing/checkout/<price_key>")
@@ -83,11 +75,20 @@ def order(price_key: str) -> str | Response:
 def start_checkout(price_key: str) -> Response:
     """Send the person to Stripe's Checkout for a catalogue key; whoever is not signed in signs up first."""
     catalog.current().for_sale(price_key)
-    account = find_current_account()
+    account, wanted = find_current_account(), redirects.asked_next("") or None
     if account is None:
-        return redirect(url_for("auth.register", next=url_for("billing.order", price_key=price_key)), 303)
+        order_page = url_for("billing.order", price_key=price_key, next=wanted)
+        return redirect(url_for("auth.register", next=order_page), 303)
+    gates.ensure(gates.Demands(role=ADMIN))
+    if request.form.get("account", account.public_id) not in ("", account.public_id):
+        flash(
+            "You act for another account since that page was opened. Nothing was charged; look again.",
+            "warning",
+        )
+        return redirect(url_for("billing.order", price_key=price_key, next=wanted), 303)
     try:
-        url = checkout.start(account.id, price_key, base_url=_config().app_base_url)
+        ui = "hosted" if request.form.get("ui") == "hosted" else _config().checkout_ui
+        url = checkout.start(account.id, price_key, base_url=_config().app_base_url, ui=ui, next_path=wanted)
     except errors.AlreadySubscribed:
         return redirect(url_for("billing.index"), 303)
     except errors.AlreadyPaid as paid:
@@ -96,7 +97,7 @@ def start_checkout(price_key: str) -> Response:
 
 
 @bp.get("/billing/success")
-@gates.requires()
+@gates.requires(role=ADMIN)
 @limiter.limit("60 per minute")
 def success() -> str:
     """Tell the truth about a checkout of one's own: paid, being confirmed, not paid.
@@ -111,66 +112,16 @@ def success() -> str:
         abort(404)
     is_fresh = outcomes.bring_in_line(session_id)
     db.session.refresh(intent)
+    current = catalog.current()
     return render_template(
         "billing/success.html",
         outcome=outcomes.of(db.session(), intent, is_fresh=is_fresh),
+        price=current.price(intent.price_key) if current.has_price(intent.price_key) else None,
+        free_plan=current.free_plan,
         balance=statement.balance(db.session(), account_id),
+        next=redirects.safe_next(intent.next_path, ""),
+        label_of=navigation.label_of,
     )
-
-
-@bp.post("/billing/portal")
-@gates.requires()
-@limiter.limit("30 per hour")
-def portal() -> Response:
-    """Send the person to Stripe's Customer Portal."""
-    customer_id = current_account().stripe_customer_id
-    if customer_id is None:
-        raise errors.NoCustomer
-    back = f"{_config().app_base_url}{url_for('billing.portal_return')}"
-    pushed = stripe_catalog.portal_configuration_id()
-    return redirect(gateway.create_portal_session(customer_id, return_url=back, configuration=pushed)["url"], 303)
-
-
-@bp.get("/billing/portal/return")
-@gates.requires()
-def portal_return() -> Response:
-    """Look at the subscription again, because a portal visit may have changed it, and go on to the billing page."""
-    subscription = own_subscription()
-    if subscription is not None:
-        look_again(subscription.stripe_id)
-    return redirect(url_for("billing.index"))
-
-
-def _in_words(subscription: Subscription | None) -> str:
-    """Say the subscription in one sentence, such as "Pro, monthly, renews on 21 December 2026 for $30.00."."""
-    price = _price_of(subscription)
-    if subscription is None or price is None or not subscription.is_primary:
-        return "You are on the free plan."
-    name = catalog.current().offer(price.key).name
-    rhythm = {"month": "monthly", "year": "yearly"}.get(price.interval or "", "")
-    if subscription.cancels_at:
-        return f"{name}, {rhythm}, ends on {filters.day(subscription.cancels_at)}."
-    if subscription.period_ends_at is None:
-        return f"{name}, {rhythm}."
-    renewal = f"{name}, {rhythm}, renews on {filters.day(subscription.period_ends_at)}"
-    if subscription.amount_cents is None:
-        return f"{renewal}."
-    # A subscriber keeps the price of the day, whatever the catalogue asks for now.
-    return f"{renewal} for {filters.money(subscription.amount_cents, subscription.currency or price.currency)}."
-
-
-def _plan_bought(subscription: Subscription | None) -> catalog.Plan | None:
-    """Return the plan that a subscription is for, whether it is open at present or not."""
-    price = _price_of(subscription)
-    offer = catalog.current().offer(price.key) if price else None
-    return offer if isinstance(offer, catalog.Plan) else None
-
-
-def _price_of(subscription: Subscription | None) -> catalog.Price | None:
-    if subscription is None or subscription.price_key is None:
-        return None
-    current = catalog.current()
-    return current.price(subscription.price_key) if current.has_price(subscription.price_key) else None
 
 
 def _config() -> Config:

@@ -19,7 +19,12 @@ def own_subscription() -> Subscription | None:
     return access.subscription_of(db.session(), current_account().id)
 
 
-def look_again(stripe_subscription_id: str) -> None:
-    """Bring a subscription in line with Stripe before the next page is shown; the worker goes on where this fails."""
+def look_again(stripe_subscription_id: str, stripe_invoice_id: str | None = None) -> None:
+    """Bring a subscription, and an invoice of it, in line with Stripe before the next page is shown.
+
+    The worker goes on where this fails.
+    """
     with suppress(errors.BillingError):
         sync.run_now("subscription", stripe_subscription_id)
+        if stripe_invoice_id:
+            sync.run_now("invoice", stripe_invoice_id)

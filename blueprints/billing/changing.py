@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import timedelta
 
 from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 import clock
-from billing import catalog, errors, pending, plan_changes, sync
+import failpoints
+from accounts.models import ADMIN
+from billing import catalog, errors, pending, plan_changes
 from billing.models import Subscription
 from billing.plan_changes import ChangeRefused, Outcome, Quote, Result, When
 from blueprints.billing.base import bp, look_again, own_subscription
+from blueprints.billing.cancelling import what_opens_and_closes
 from extensions import db, limiter
-from web import filters, gates, idempotency, sealed
+from web import filters, gates, idempotency, redirects, sealed
 
 PURPOSE = "plan-change"
 # How long the amounts of a preview can be confirmed: Stripe would still take the date, but people forget what they saw.
@@ -31,7 +33,7 @@ REFUSALS = {
 
 
 @bp.get("/billing/change")
-@gates.requires()
+@gates.requires(role=ADMIN)
 @limiter.limit("60 per minute")
 def change() -> str | Response:
     """Show every plan one could change to, or with `?to=<price key>` what that one costs and when it begins."""
@@ -56,12 +58,12 @@ def change() -> str | Response:
 
 
 @bp.post("/billing/change")
-@gates.requires()
+@gates.requires(role=ADMIN)
 @limiter.limit("30 per hour")
 def confirm_change() -> Response:
     """Make the change that the preview showed, for the amount that it showed."""
     key = idempotency.key()
-    price_key, stripe_id, at, due_cents, next_cents = sealed.unseal(
+    price_key, stripe_id, at, fixed_cents, next_cents = sealed.unseal(
         PURPOSE, request.form.get("quote", ""), lifetime=LIFETIME
     )
     subscription = own_subscription()
@@ -70,11 +72,12 @@ def confirm_change() -> Response:
         if subscription is None or subscription.stripe_id != stripe_id:
             raise ChangeRefused("moved")
         quoted = plan_changes.quote(db.session(), subscription, choice, at=at)
-        if (quoted.due_cents, quoted.next_cents) != (due_cents, next_cents):
+        if (quoted.due_cents - quoted.used_cents, quoted.next_cents) != (fixed_cents, next_cents):
             flash(
                 "The amounts have changed since you looked. Nothing was charged; these are the present ones.", "warning"
             )
             return redirect(url_for("billing.change", to=price_key), 303)
+        failpoints.hit("change.quoted")
         outcome = plan_changes.confirm(quoted, key=key)
     except ChangeRefused as refused:
         return _refused(subscription, refused)
@@ -82,11 +85,12 @@ def confirm_change() -> Response:
         look_again(stripe_id)
         flash(f"{declined.user_message} Your plan has not changed. Update your card and try again.", "error")
         return redirect(url_for("billing.index"), 303)
+    failpoints.hit("change.confirmed")
     return _after(quoted, outcome)
 
 
 @bp.post("/billing/change/undo")
-@gates.requires()
+@gates.requires(role=ADMIN)
 @limiter.limit("30 per hour")
 def undo_change() -> Response:
     """Take back a change that is planned, or that waits for its payment."""
@@ -96,10 +100,13 @@ def undo_change() -> Response:
     if subscription is None or not (planned or unpaid):
         flash("There is no change to take back.", "warning")
         return redirect(url_for("billing.index"), 303)
+    if planned and planned.is_new_price and not unpaid:
+        flash("A new price cannot be taken back. You can change or cancel your plan instead.", "warning")
+        return redirect(url_for("billing.index"), 303)
     stripe_id = subscription.stripe_id
     if unpaid:
         plan_changes.withdraw_unpaid(unpaid.stripe_invoice_id, key=f"{key}:invoice")
-    if planned:
+    if planned and not planned.is_new_price:
         plan_changes.undo_planned(planned.stripe_schedule_id, key=f"{key}:schedule")
     look_again(stripe_id)
     flash("Taken back. Your plan stays as it is.", "success")
@@ -107,9 +114,12 @@ def undo_change() -> Response:
 
 
 def obstacle_words(obstacles: tuple[errors.LimitReached, ...]) -> str:
-    """Say what is in the way of a smaller plan: "You use 5 projects, and Starter has room for 3."."""
-    used = [f"{filters.number(o.used)} of {filters.number(o.allowed)} {o.limit.replace('_', ' ')}" for o in obstacles]
-    return f"Too small for what you use now: {', '.join(used)}. Remove some first."
+    """Say what is in the way of a smaller plan: "Too small: you use 5 projects, and it has room for 3. ..."."""
+    used = [
+        f"you use {filters.number(o.used)} {o.limit.replace('_', ' ')}, and it has room for {filters.number(o.allowed)}"
+        for o in obstacles
+    ]
+    return f"Too small: {'; '.join(used)}. Remove some first."
 
 
 def _preview(subscription: Subscription, price_key: str) -> str:
@@ -119,7 +129,7 @@ def _preview(subscription: Subscription, price_key: str) -> str:
         price_key,
         quoted.stripe_subscription_id,
         quoted.proration_date,
-        quoted.due_cents,
+        quoted.due_cents - quoted.used_cents,
         quoted.next_cents,
     ]
     return render_template(
@@ -131,7 +141,9 @@ def _preview(subscription: Subscription, price_key: str) -> str:
         subscription=subscription,
         current=catalog.current().plan(str(subscription.plan_key)),
         interval=_interval_of(subscription),
+        differences=what_opens_and_closes(catalog.current().plan(str(subscription.plan_key)), choice.plan),
         token=sealed.seal(PURPOSE, values),
+        next=redirects.asked_next(""),
     )
 
 
@@ -153,10 +165,7 @@ def _refused(subscription: Subscription | None, refused: ChangeRefused) -> Respo
 
 def _after(quoted: Quote, outcome: Outcome) -> Response:
     """Bring subscription and invoice in line and say what has become of the change."""
-    look_again(quoted.stripe_subscription_id)
-    if outcome.stripe_invoice_id:
-        with suppress(errors.BillingError):  # the worker goes on with it
-            sync.run_now("invoice", outcome.stripe_invoice_id)
+    look_again(quoted.stripe_subscription_id, outcome.stripe_invoice_id)
     if outcome.result is Result.ACTION_REQUIRED and outcome.hosted_url:
         return redirect(outcome.hosted_url, 303)
     name = quoted.choice.plan.name
@@ -169,4 +178,5 @@ def _after(quoted: Quote, outcome: Outcome) -> Response:
         )
     else:
         flash(f"Done. You are on {name} now.", "success")
+        return redirect(redirects.asked_next(url_for("billing.index")), 303)
     return redirect(url_for("billing.index"), 303)

@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 import database
+import failpoints
+from accounts.models import MEMBER
 from billing import catalog
 from blueprints.reports import answers
 from blueprints.reports.forms import CvForm
@@ -54,14 +56,14 @@ def cost_of_form(sent: Request) -> int:
 
 
 @bp.get("/cv")
-@gates.requires(verified=True)
+@gates.requires(verified=True, role=MEMBER)
 def new() -> str:
     """Show the form, and what a page costs."""
     return _page(CvForm())
 
 
 @bp.post("/cv/preview")
-@gates.requires(verified=True)
+@gates.requires(verified=True, role=MEMBER)
 def preview() -> str:
     """Say what this CV will cost; nothing is kept and nothing is charged."""
     form = CvForm()
@@ -71,7 +73,7 @@ def preview() -> str:
 
 
 @bp.post("/cv")
-@gates.requires(verified=True, credits=cost_of_form)
+@gates.requires(verified=True, credits=cost_of_form, role=MEMBER)
 def create() -> AnyResponse:
     """Check the CV, charge for it and keep the report, all or nothing; sent twice it leads to the same report."""
     form = CvForm()
@@ -84,7 +86,7 @@ def create() -> AnyResponse:
 
 
 @bp.get("/cv/<public_id>")
-@gates.requires()
+@gates.requires(role=MEMBER)
 def show(public_id: str) -> str:
     """Show a report of one's own. What was paid for stays readable at its address; only the list needs a plan."""
     kept = find_or_404(public_id)
@@ -92,7 +94,7 @@ def show(public_id: str) -> str:
 
 
 @bp.get("/cv/history")
-@gates.requires(feature="history")
+@gates.requires(feature="history", role=MEMBER)
 def index() -> str:
     """List the account's reports, the latest first."""
     before = request.args.get("before")
@@ -135,9 +137,11 @@ def show_new_price(error: answers.PriceChanged) -> AnyResponse:
 
 def keep(findings: Findings, request_hash: str, key: str) -> Report:
     """Charge the signed-in account for a report and keep it, in one transaction of its own."""
-    return database.write(
+    kept = database.write(
         _keep, current_account().id, current_user.id, findings=findings, key=key, request_hash=request_hash
     )
+    failpoints.hit("report.committed")
+    return kept
 
 
 def find_or_404(public_id: str) -> Report:

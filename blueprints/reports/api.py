@@ -7,12 +7,13 @@ from typing import Any
 from flask import Blueprint, Request, Response, jsonify, request, url_for
 from werkzeug.exceptions import BadRequest
 
+from accounts.models import MEMBER
 from blueprints import reports
 from blueprints.reports import answers
 from checker import archive, report, text
 from checker.models import Report
 from extensions import db
-from web import gates, idempotency
+from web import api_access, gates, idempotency
 from web.current import current_account
 
 bp = Blueprint("reports_api", __name__, url_prefix="/api/v1/cv")
@@ -27,7 +28,8 @@ def cost_of_body(_request: Request) -> int:
 
 
 @bp.post("/price")
-@gates.requires(verified=True)
+@gates.requires(verified=True, role=MEMBER)
+@api_access.limited
 def price() -> Response:
     """Say what a CV will cost; nothing is kept and nothing is charged."""
     document = text.read(_body()[0])
@@ -35,7 +37,8 @@ def price() -> Response:
 
 
 @bp.post("")
-@gates.requires(verified=True, credits=cost_of_body)
+@gates.requires(verified=True, credits=cost_of_body, role=MEMBER)
+@api_access.limited
 def create() -> tuple[Response, int, dict[str, str]]:
     """Check a CV, charge for it and keep the report; `max_credits` refuses to pay more than that."""
     cv, advert, max_credits = _body()
@@ -50,14 +53,16 @@ def create() -> tuple[Response, int, dict[str, str]]:
 
 
 @bp.get("/<public_id>")
-@gates.requires()
+@gates.requires(role=MEMBER)
+@api_access.limited
 def show(public_id: str) -> Response:
     """Return a report of one's own."""
     return jsonify(_whole(reports.find_or_404(public_id)))
 
 
 @bp.get("")
-@gates.requires(feature="history")
+@gates.requires(feature="history", role=MEMBER)
+@api_access.limited
 def index() -> Response:
     """Return the account's reports, the latest first, without their contents."""
     limit = request.args.get("limit", default=20, type=int)
