@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix lint types bench proof lock clean
+.PHONY: help run test check fix lint types bench proof mutants lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -10,8 +10,8 @@ help: ## List the targets.
 run: .venv/run ## Serve the app, the local Stripe and the worker; nothing to edit, nothing to answer.
 	@$(BIN)/python development.py
 
-test: .venv/test ## Run the whole suite on SQLite, and on PostgreSQL where a server answers.
-	@$(BIN)/python -m tests
+test: .venv/test ## Run the whole suite on SQLite, and on PostgreSQL where a server answers; ONLY=path runs a part of it.
+	@$(BIN)/python -m $(if $(ONLY),pytest -q $(ONLY),tests)
 
 check: lint types test ## All that must hold before a commit lands.
 
@@ -26,6 +26,9 @@ fix: .venv/test ## Format, and fix what can be fixed by itself.
 
 proof: .venv/test ## Try to lose or invent a credit; print "0 of N".
 	@$(BIN)/python -m proofs
+
+mutants: .venv/test ## Put small faults into the code; print how many no test notices.
+	@$(BIN)/python -m proofs.mutants
 
 bench: .venv/test ## Measure against the bare minimum, in one run; print ratios.
 	@$(BIN)/python -m bench

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import failpoints
+
 T = TypeVar("T")
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+EXAMPLE_HOST = "tollgate.example"
 PLACEHOLDER = "generated-by-make-run"
 MIN_SECRET_LENGTH = 32
 LIVE_PREFIXES = ("sk_live_", "rk_live_")
@@ -40,11 +43,18 @@ class Config:
     stripe_secret_key: str = field(repr=False)
     stripe_api_base: str
     stripe_webhook_secrets: tuple[str, ...] = field(repr=False)
+    stripe_publishable_key: str
+    checkout_ui: str
+    stripe_requests_per_second: int
     stripe_price_overrides: Mapping[str, str]
     catalog: str
     mail_url: str = field(repr=False)
     mail_from: str
     support_email: str
+    seller_name: str
+    seller_address: tuple[str, ...]
+    seller_tax_id: str
+    receipt_mails: bool
     rate_limit_storage: str = field(repr=False)
     trusted_hosts: tuple[str, ...]
     trusted_proxy_count: int
@@ -52,6 +62,8 @@ class Config:
     web_threads: int
     worker_threads: int
     clock_file: str
+    failpoint: str
+    allow_failpoints: bool
     log_level: str
 
     @classmethod
@@ -70,11 +82,18 @@ class Config:
             stripe_secret_key=read.text("STRIPE_SECRET_KEY", ""),
             stripe_api_base=read.url("STRIPE_API_BASE", ""),
             stripe_webhook_secrets=read.words("STRIPE_WEBHOOK_SECRETS"),
+            stripe_publishable_key=read.text("STRIPE_PUBLISHABLE_KEY", ""),
+            checkout_ui=read.text("CHECKOUT_UI", "hosted"),
+            stripe_requests_per_second=read.number("STRIPE_REQUESTS_PER_SECOND", 20),
             stripe_price_overrides=read.with_prefix("STRIPE_PRICE_"),
             catalog=read.text("CATALOG", "cv"),
             mail_url=read.text("MAIL_URL", ""),
-            mail_from=read.text("MAIL_FROM", "Tollgate <hello@tollgate.example>"),
-            support_email=read.text("SUPPORT_EMAIL", "support@tollgate.example"),
+            mail_from=read.text("MAIL_FROM", f"Tollgate <hello@{EXAMPLE_HOST}>"),
+            support_email=read.text("SUPPORT_EMAIL", f"support@{EXAMPLE_HOST}"),
+            seller_name=read.text("SELLER_NAME", ""),
+            seller_address=read.words("SELLER_ADDRESS"),
+            seller_tax_id=read.text("SELLER_TAX_ID", ""),
+            receipt_mails=read.flag("RECEIPT_MAILS", default=True),
             rate_limit_storage=read.text("RATE_LIMIT_STORAGE", "memory://"),
             trusted_hosts=read.words("TRUSTED_HOSTS") or (urlsplit(base_url).hostname or "127.0.0.1",),
             trusted_proxy_count=read.number("TRUSTED_PROXY_COUNT", 0),
@@ -82,6 +101,8 @@ class Config:
             web_threads=read.number("WEB_THREADS", 8),
             worker_threads=read.number("WORKER_THREADS", 4),
             clock_file=read.text("CLOCK_FILE", ""),
+            failpoint=read.text("FAILPOINT", ""),
+            allow_failpoints=read.flag("ALLOW_FAILPOINTS"),
             log_level=read.text("LOG_LEVEL", "INFO").upper(),
         )
         problems = read.problems + config._problems()
@@ -123,12 +144,27 @@ class Config:
                 "STRIPE_WEBHOOK_SECRETS must be signing secrets that start with whsec_, separated by commas.",
             ),
             (
+                self.checkout_ui not in {"hosted", "embedded"},
+                "CHECKOUT_UI must be hosted, for Stripe's own page, or embedded, for Stripe's form in a page of yours.",
+            ),
+            (
+                self.checkout_ui == "embedded"
+                and not self.stripe_publishable_key.startswith("pk_live_" if self.is_live else "pk_test_"),
+                "STRIPE_PUBLISHABLE_KEY must be the pk_test_... or pk_live_... beside your secret key, because "
+                "CHECKOUT_UI is embedded: find it in Stripe's Dashboard under Developers, API keys.",
+            ),
+            (
                 self.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"},
                 "LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.",
+            ),
+            (
+                not failpoints.is_spec(self.failpoint),
+                "FAILPOINT must be a name of failpoints.py, with :2 for its second hit; or remove it.",
             ),
             (self.web_concurrency < 1, "WEB_CONCURRENCY must be at least 1."),
             (self.web_threads < 1, "WEB_THREADS must be at least 1."),
             (self.worker_threads < 1, "WORKER_THREADS must be at least 1."),
+            (self.stripe_requests_per_second < 0, "STRIPE_REQUESTS_PER_SECOND must be 0 (no limit) or more."),
             (self.trusted_proxy_count < 0, "TRUSTED_PROXY_COUNT must be 0 or more."),
             *(self._public_checks() if self.is_public or self.is_live else ()),
         )
@@ -155,7 +191,16 @@ class Config:
                 "RATE_LIMIT_STORAGE is memory:// with several web workers, which multiplies every limit: use "
                 "redis://..., or set WEB_CONCURRENCY=1.",
             ),
+            (
+                self.support_email.endswith(f"@{EXAMPLE_HOST}"),
+                "SUPPORT_EMAIL is the example's: set the address that questions of customers go to.",
+            ),
             (not self.mail_url, "MAIL_URL is empty, so no mail would leave: set smtps://user:password@host:465."),
+            (
+                bool(self.failpoint) and (self.is_live or not self.allow_failpoints),
+                "FAILPOINT ends processes on purpose: remove it. On a rehearsal site without a live key, "
+                "ALLOW_FAILPOINTS=yes lets it be.",
+            ),
             (bool(self.clock_file), "CLOCK_FILE moves time and is for development: remove it."),
         )
 
@@ -179,6 +224,9 @@ class _Reader:
 
     def number(self, name: str, default: int) -> int:
         return self._parsed(name, default, int, "a whole number")
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        return self._parsed(name, default, _yes_or_no, "yes or no")
 
     def url(self, name: str, default: str) -> str:
         def parse(value: str) -> str:
@@ -207,6 +255,12 @@ class _Reader:
         except ValueError:
             self.problems.append(f"{name} must be {wanted}; it is {value!r}.")
             return default
+
+
+def _yes_or_no(value: str) -> bool:
+    if value.lower() not in {"yes", "no"}:
+        raise ValueError(value)
+    return value.lower() == "yes"
 
 
 def _normal_database_url(url: str) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 import clock
 import database
 from accounts import passwords, people
-from accounts.models import Role
+from accounts.models import STAFF, Role
 from config import Config
 from extensions import db
 
@@ -54,4 +54,4 @@ def _make(person: Person) -> None:
 def _insert(session: Session, person: Person, password_hash: str) -> None:
     user = people.create_user(session, email=person.email, password_hash=password_hash, confirmed_at=clock.now())
     if person.is_admin:
-        user.roles.append(Role(name="admin", description="May use the back office"))
+        user.roles.append(Role(name=STAFF, description="May use the back office"))

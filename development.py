@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
 from dotenv import dotenv_values
 from honcho.manager import Manager
 
@@ -36,20 +37,27 @@ def main() -> int:
     for name, command in processes(settings).items():
         # exec: the shell that honcho starts makes way, so that signals and exit statuses are the process's own
         manager.add_process(name, f"exec {command}", env=environment, cwd=str(ROOT))
-    prepare_database()
+    try:
+        prepare_database()
+    except click.ClickException as error:
+        say(error.message)
+        return 1
     threading.Thread(target=finish, args=(settings, started), daemon=True).start()
     manager.loop()
     return 0 if manager.returncode in {0, 130, 143} else int(manager.returncode or 1)
 
 
 def write_env_file() -> None:
-    """Make .env from .env.example, with secrets of its own, unless there is one."""
-    if ENV_FILE.exists():
+    """Make .env from .env.example unless there is one; put secrets where one still has the example's placeholders."""
+    before = ENV_FILE.read_text() if ENV_FILE.exists() else ""
+    lines = (before or (ROOT / ".env.example").read_text()).splitlines()
+    after = "\n".join(_with_secret(line) for line in lines) + "\n"
+    if before and PLACEHOLDER not in before:
         return
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    ENV_FILE.touch(mode=0o600)
-    ENV_FILE.write_text("\n".join(_with_secret(line) for line in lines) + "\n")
-    say("Wrote .env with new secrets.")
+    ENV_FILE.touch()
+    ENV_FILE.chmod(0o600)
+    ENV_FILE.write_text(after)
+    say("Put new secrets into .env." if before else "Wrote .env with new secrets.")
 
 
 def _with_secret(line: str) -> str:
@@ -131,7 +139,8 @@ def finish(settings: Mapping[str, str], started: float) -> None:
         f"Ready in {time.monotonic() - started:.1f} s.\n\n"
         f"  The app          {settings['APP_BASE_URL']}\n"
         + (f"  The local Stripe {settings['STRIPE_API_BASE']}\n" if uses_sandbox(settings) else "")
-        + f"  Mail it sent     {settings['APP_BASE_URL']}/dev/mail\n\n"
+        + f"  Mail it sent     {settings['APP_BASE_URL']}/dev/mail\n"
+        + f"  The back office  {settings['APP_BASE_URL']}/admin (as admin)\n\n"
         + "".join(f"  Log in as {person.email:28} password {person.password}\n" for person in demo.PEOPLE)
         + "\n  Pay with 4242 4242 4242 4242, any future date, any CVC. Ctrl-C stops everything.\n"
     )

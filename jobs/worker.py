@@ -12,8 +12,22 @@ import structlog
 from flask import Flask
 
 import database
-from accounts import sessions
-from billing import allowances, poller, sync
+import failpoints
+from accounts import login_tries, sessions
+from billing import (
+    allowances,
+    card_charges,
+    compare,
+    link_purchases,
+    metered_items,
+    poller,
+    pulse,
+    refund_making,
+    sync,
+    sync_queue,
+    usage_reports,
+    usage_retention,
+)
 from config import Config
 from extensions import db
 from ledger import expiry, holds
@@ -37,14 +51,30 @@ class Chore:
 def chores() -> list[Chore]:
     """Return what the worker does, most urgent first."""
     return [
-        Chore("sync", lambda: sync.drain(limit=50), every=0),
+        Chore("sync", lambda: sync.drain(limit=50, seconds=5), every=0),  # so that a slow Stripe does not stop the mail
+        Chore("pulse", _give_sign, every=10),
+        Chore("leases", lambda: database.write(sync_queue.free_leases_of_the_dead), every=2),
         Chore("mail", lambda: outbox.send_due(20), every=1),
+        Chore("link purchases", lambda: database.write(link_purchases.claim_waiting), every=60),
+        Chore("auto top-ups", card_charges.buy_wanted, every=1),
+        Chore("top-ups", card_charges.resume_due, every=5),
+        Chore("refunds", refund_making.carry_out_due, every=5),
         Chore("poll", poller.poll, every=25),
+        Chore("metered items", metered_items.add_missing, every=5),
+        Chore("usage", usage_reports.flush_due, every=10),
+        Chore("compare", compare.step, every=60),
         Chore("holds", lambda: database.write(holds.sweep, limit=200), every=30),
         Chore("expiry", lambda: database.write(expiry.sweep, limit=200), every=60),
         Chore("allowances", grant_due_allowances, every=60),
+        Chore("old use", lambda: database.write(usage_retention.sweep), every=3600),
+        Chore("log-in tries", lambda: database.write(login_tries.sweep), every=3600),
         Chore("sessions", lambda: database.write(sessions.sweep), every=3600),
     ]
+
+
+def _give_sign() -> int:
+    database.write(pulse.note, pulse.WORKER)
+    return 0
 
 
 def grant_due_allowances(*, page: int = 100) -> int:
@@ -58,10 +88,12 @@ def grant_due_allowances(*, page: int = 100) -> int:
 
 def _grant_allowance(account_id: int) -> bool:
     try:
-        return database.write(allowances.grant_due, account_id)
+        is_granted = database.write(allowances.grant_due, account_id)
     except Exception:
         log.exception("allowance not granted", account=account_id)  # the next account is not to wait for this one
         return False
+    failpoints.hit("allowance.committed")
+    return is_granted
 
 
 def run_once() -> int:
@@ -87,7 +119,7 @@ def run_forever(app: Flask, stop: threading.Event) -> None:
 def _work(app: Flask, todo: list[Chore], stop: threading.Event) -> None:
     while not stop.is_set():
         with app.app_context():
-            done = sum(_run(chore) for chore in todo if time.monotonic() >= chore.due_at)
+            done = sum(_run(chore) for chore in todo if not stop.is_set() and time.monotonic() >= chore.due_at)
         if not done:
             stop.wait(IDLE_SECONDS)
 
