@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import clock
 import database
 from accounts import people, sessions
+from accounts.models import STAFF, Role, User
 from extensions import db
 from ledger import statement
 
@@ -54,6 +56,13 @@ def sign_up(app: Flask, email: str = "ann@example.com", *, verified: bool = True
     return Person(app, client, user_id, account_id, email)
 
 
+def hire(person: Person) -> Person:
+    """Make a person a member of staff, who may use the back office."""
+    with person.app.app_context():
+        database.write(_hire, person.user_id)
+    return person
+
+
 def log_in_again(person: Person) -> None:
     """Sign a person in anew, because sessions end when nobody comes for days."""
     with person.app.app_context():
@@ -61,6 +70,12 @@ def log_in_again(person: Person) -> None:
     with person.client.session_transaction() as cookie:
         cookie["_user_id"] = token
         cookie["_fresh"] = True
+
+
+def _hire(session: Session, user_id: int) -> None:
+    role = session.scalar(select(Role).where(Role.name == STAFF)) or Role(name=STAFF)
+    user = session.get_one(User, user_id)
+    user.roles.append(role)
 
 
 def _make(session: Session, email: str, verified: bool) -> tuple[int, int, str]:

@@ -20,6 +20,7 @@ PUBLIC = {
     "DATABASE_URL": "postgresql://db/app",
     "RATE_LIMIT_STORAGE": "redis://cache/0",
     "MAIL_URL": "smtps://mail.example.com:465",
+    "SUPPORT_EMAIL": "support@app.example.com",
     "WEB_CONCURRENCY": "4",
 }
 
@@ -66,6 +67,7 @@ def test_every_problem_is_said_at_once() -> None:
         ({"DATABASE_URL": "sqlite:///var/app.db"}, "DATABASE_URL"),
         ({"RATE_LIMIT_STORAGE": "memory://"}, "RATE_LIMIT_STORAGE"),
         ({"MAIL_URL": ""}, "MAIL_URL"),
+        ({"SUPPORT_EMAIL": ""}, "SUPPORT_EMAIL"),
         ({"CLOCK_FILE": "var/clock"}, "CLOCK_FILE"),
         ({"TRUSTED_PROXY_COUNT": "-1"}, "TRUSTED_PROXY_COUNT"),
         ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -99,6 +101,21 @@ def test_connections_that_died_while_idle_are_replaced_unnoticed(
         connection.execute(others)
     database.write(put, "after")
     assert names() == {"before", "after"}
+
+
+def test_a_write_waits_for_another_process_and_for_no_longer_than_it_writes(context: Flask) -> None:
+    if db.engine.dialect.name != "sqlite":
+        pytest.skip("rows are locked there, not files")
+    path = db.engine.url.database
+    assert path is not None
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    let_go = threading.Timer(0.1, other.execute, ["ROLLBACK"])
+    let_go.start()
+    database.write(put, "a")
+    let_go.join()
+    other.close()
+    assert names() == {"a"}
 
 
 def test_a_hundred_increments_at_once_are_a_hundred(app: Flask) -> None:

@@ -48,7 +48,8 @@ def yours(app: Flask, sandbox: Sandbox, tmp_path: Path) -> Iterator[Flask]:
     other.testing = True
     letters = ModuleType("blueprints.letters")
     exec(compile(block("python"), "docs/make-it-yours.md", "exec"), letters.__dict__)  # noqa: S102 - our own guide
-    other.register_blueprint(letters.bp)
+    if letters.bp.name not in other.blueprints:  # whoever follows the guide to the letter has it already
+        other.register_blueprint(letters.bp)
     other.add_url_rule("/letters/new", view_func=open_form)
     yield other
     with other.app_context():
@@ -91,9 +92,11 @@ def test_the_pricing_page_shows_the_feature_of_the_guide(yours: Flask) -> None:
 
 
 def test_every_event_that_is_listened_to_has_a_kind_that_says_how_to_follow_it() -> None:
-    things = {"id": "x_1", "object": "payment_intent", "latest_charge": "ch_1", "charge": "ch_1"}
-    kinds = {about(things)[0] for about in inbox.HANDLED.values()}
-    assert kinds == set(sync.KINDS)
+    things = {"id": "x_1", "object": "payment_intent", "latest_charge": "ch_1", "charge": "ch_1", "customer": "cus_1"}
+    top_up = {**things, "metadata": {"top_up": "1"}}
+    kinds = {about(thing)[0] for about in inbox.HANDLED.values() for thing in (things, top_up)}
+    # No event speaks of these two: a sync of something else calls for them.
+    assert kinds == set(sync.KINDS) - {"collection", "extra_subscription"}
     assert all(f"`{kind}`" in GUIDE for kind in kinds)
 
 

@@ -184,13 +184,17 @@ def test_without_remember_me_the_cookie_ends_with_the_browser(client: FlaskClien
     assert cookie.expires is None
 
 
-def test_no_second_cookie_remembers_anybody(client: FlaskClient, ann: str) -> None:
+def test_no_second_cookie_signs_anybody_in(client: FlaskClient, ann: str) -> None:
     answer = post(client, "/login", email=ann, password=PASSWORD, remember="y")
-    [cookie] = answer.headers.getlist("Set-Cookie")
-    assert cookie.startswith("session=")
-    for attribute in ("HttpOnly", "SameSite=Lax", "Path=/"):
-        assert attribute in cookie
-    assert "Domain" not in cookie
+    cookies = answer.headers.getlist("Set-Cookie")
+    assert sorted(cookie.partition("=")[0] for cookie in cookies) == ["known", "session"]
+    for cookie in cookies:
+        for attribute in ("HttpOnly", "SameSite=Lax", "Path=/"):
+            assert attribute in cookie
+        assert "Domain" not in cookie
+    assert is_inside(client)
+    client.delete_cookie("session")
+    assert not is_inside(client), "the other one only says whose browser it is"
 
 
 def test_being_here_is_noted_at_most_every_ten_minutes(app: Flask, signed_in: FlaskClient, clock: Clock) -> None:

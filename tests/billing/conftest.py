@@ -19,10 +19,10 @@ from tests.worlds import Clock, Stripe
 @pytest.fixture
 def shop(app: Flask, sandbox: Sandbox, clock: Clock) -> Iterator[Stripe]:
     """An app that sells the preset `projects`."""
-    yield from selling("projects", app, sandbox, clock)
+    yield from selling("projects", app, sandbox, clock, is_strict=True)
 
 
-def selling(preset: str, app: Flask, sandbox: Sandbox, clock: Clock) -> Iterator[Stripe]:
+def selling(preset: str, app: Flask, sandbox: Sandbox, clock: Clock, *, is_strict: bool = False) -> Iterator[Stripe]:
     """Yield the local Stripe of an app that sells a preset."""
     config = dataclasses.replace(app.config["TOLLGATE"], catalog=preset)
     seller = create_app(config, stripe_http_client=sandbox.http_client())
@@ -30,6 +30,10 @@ def selling(preset: str, app: Flask, sandbox: Sandbox, clock: Clock) -> Iterator
     sandbox.reset()
     sandbox.clock.set_offset(0)
     sandbox.add_webhook("http://127.0.0.1:5000/webhooks/stripe", WEBHOOK_SECRET)
+    # Here everybody pays with the same card; that it has one trial is held by test_trials.py.
+    sold = seller.extensions["catalog"]
+    policies = dataclasses.replace(sold.policies, trials_per_card="one" if is_strict else "any")
+    seller.extensions["catalog"] = dataclasses.replace(sold, policies=policies)
     with seller.app_context():
         stripe_catalog.push()
     stripe = Stripe(seller, sandbox)

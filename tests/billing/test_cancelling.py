@@ -56,6 +56,12 @@ def test_the_page_says_before_what_happens_to_plan_date_and_credits(app: Flask, 
     assert subscription(ann).cancels_at is None
 
 
+def test_a_reason_that_is_none_of_the_offered_ones_is_asked_for_again(app: Flask, stripe: Stripe) -> None:
+    ann = subscriber(app, stripe)
+    assert cancel(ann, reason=" ").status_code == 422
+    assert subscription(ann).cancels_at is None
+
+
 @ORDERS
 def test_a_cancelled_plan_stays_until_its_last_day_and_then_the_free_plan_takes_over(
     app: Flask, stripe: Stripe, clock: Clock, order: str, times: int
@@ -96,17 +102,24 @@ def test_resuming_lets_the_plan_renew(app: Flask, stripe: Stripe, clock: Clock, 
     assert ann.balance_of("plan") == 3 + 50 + 50
 
 
-def test_what_the_portal_cancelled_is_shown_and_can_be_resumed(app: Flask, stripe: Stripe) -> None:
+@ORDERS
+def test_what_the_portal_cancelled_is_shown_and_can_be_resumed(
+    app: Flask, stripe: Stripe, order: str, times: int
+) -> None:
     ann = subscriber(app, stripe)
     # Flexible billing: the portal sets cancel_at and leaves cancel_at_period_end false.
     stripe.api.v1.subscriptions.update(subscription(ann).stripe_id, {"cancel_at": "min_period_end"})
     ann.client.get("/billing/portal/return")
     assert subscription(ann).cancels_at == subscription(ann).period_ends_at
+    stripe.settle(order=order, times=times)
+    assert subscription(ann).cancels_at == subscription(ann).period_ends_at
     page = ann.client.get("/billing").get_data(as_text=True)
     assert "Resume Pro" in page
     assert "Cancel Pro" not in page
     resume(ann)
+    stripe.settle(order=order, times=times)
     assert subscription(ann).cancels_at is None
+    assert ann.balance_of("plan") == 3 + 50
     assert "Cancel Pro" in ann.client.get("/billing").get_data(as_text=True)
 
 

@@ -61,7 +61,7 @@ def test_the_cv_preset_sells_what_it_was_designed_to() -> None:
     assert [(p.key, p.credits, p.features) for p in found.plans[1:]] == [
         ("basic", 20, ("history",)),
         ("pro", 50, ("history", "priority")),
-        ("team", 200, ("history", "priority", "members")),
+        ("team", 200, ("history", "priority", "members", "api")),
     ]
     assert [pack.credits for pack in found.packs] == [5, 12, 30, 100]
     assert found.free_plan.key == "free"
@@ -80,7 +80,7 @@ def test_the_projects_preset_sells_by_size_with_trial_and_overage() -> None:
     assert [p.key for p in paid] == ["starter", "pro", "enterprise"]
     assert all(p.intervals == ("month", "year") and p.trial_days == 14 for p in paid)
     assert found.plan("enterprise").limits["projects"] == -1
-    assert all(set(p.limits) == {"projects", "events"} for p in found.plans)
+    assert all(set(p.limits) == {"projects", "events", "members"} for p in found.plans)
     overage = found.price("pro_events")
     assert (overage.is_metered, overage.meter, overage.cents_per_unit) == (True, "events", Decimal("0.05"))
     assert overage.included_units == found.plan("pro").limits["events"]
@@ -201,6 +201,7 @@ MALFORMED = {
     'features = ["history"]': [
         ('features = ["hystory"]', "plans.pro.features: 'hystory' is not under [features]; there are history"),
         ('features = ["history", "history"]', "plans.pro.features: 'history' is listed twice"),
+        ('features = ["members"]', "plans.pro: the feature members needs limits.members"),
         ('features = "history"', "plans.pro.features: must be a list of words; it is 'history'"),
     ],
     'name = "Pro"': [

@@ -8,6 +8,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from app import create_app
 from tests.worlds import Stripe
 
 
@@ -56,3 +57,11 @@ def test_an_empty_catalogue_can_be_pushed(app: Flask, stripe: Stripe) -> None:
         assert [p.id for p in stripe.api.v1.prices.list({"active": True}).data] == []
     finally:
         app.extensions["catalog"] = before
+
+
+def test_a_local_stripe_that_does_not_run_is_named_with_what_starts_it(app: Flask) -> None:
+    nobody = "http://127.0.0.1:9"
+    alone = create_app(replace(app.config["TOLLGATE"], stripe_api_base=nobody))
+    result = run(alone, "diff")
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: The local Stripe does not answer at {nobody}: `make run` starts it")

@@ -35,6 +35,9 @@ overage.events.cents_per_1000 = 5
 [packs.small]
 credits = 1
 amount_cents = 100
+[promotions.welcome]
+name = "Welcome"
+percent_off = 10
 """
 
 
@@ -45,7 +48,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]
     expect = catalog_file.Table.expect
 
     def listen(table: catalog_file.Table, *names: str) -> None:
-        path = re.sub(r"^(features|meters|plans|packs)\.\w+", r"\1.<key>", table.path)
+        path = re.sub(r"^(features|meters|plans|packs|promotions)\.\w+", r"\1.<key>", table.path)
         asked.setdefault(re.sub(r"overage\.\w+", "overage.<meter>", path), set()).update(names)
         expect(table, *names)
 

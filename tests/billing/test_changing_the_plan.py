@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from billing import access, limits, pending
-from billing.models import Subscription
+from billing.models import PlanGrant, Subscription
 from extensions import db
 from tests.billing.forms import open_form, send, submit
 from tests.persons import Person, log_in_again, sign_up
@@ -81,6 +82,8 @@ def test_an_upgrade_begins_at_once_for_exactly_the_amount_that_was_shown(
     log_in_again(ann)
     shown = preview(ann, "pro_monthly")
     assert "Credits you get now 30" in shown
+    assert "Priority support Not included Included" in shown
+    assert "History" not in shown, "both have it"
     answer = confirm(ann, "pro_monthly")
     assert (answer.status_code, answer.location) == (303, "/billing")
     assert plan(ann) == "pro"
@@ -90,6 +93,8 @@ def test_an_upgrade_begins_at_once_for_exactly_the_amount_that_was_shown(
     invoice = newest_invoice(stripe)
     assert (invoice.status, invoice.billing_reason) == ("paid", "subscription_update")
     assert f"Pay ${invoice.amount_paid / 100:.2f} and change" in shown
+    log_in_again(ann)
+    assert "Change to Pro, monthly" in words_of(ann.client.get("/billing/invoices").get_data(as_text=True))
 
     clock.advance(days=22)
     stripe.settle(order=order, times=times)
@@ -226,6 +231,17 @@ def test_another_choice_replaces_a_planned_one(app: Flask, stripe: Stripe, clock
     assert subscription(ann).cancels_at is not None
 
 
+def test_with_a_smaller_plan_planned_a_larger_one_is_shown_at_its_own_price(app: Flask, stripe: Stripe) -> None:
+    ann = subscriber(stripe, "pro_monthly")
+    confirm(ann, "basic_monthly")
+    assert "Basic begins on" in billing_page(ann)
+    shown = preview(ann, "team_monthly")
+    assert "$99.00" in shown
+    assert "$15.00" not in shown
+    assert confirm(ann, "team_monthly").status_code == 303
+    assert plan(ann) == "team"
+
+
 def test_cancelling_gives_up_a_planned_change(app: Flask, stripe: Stripe, clock: Clock) -> None:
     ann = subscriber(stripe, "pro_monthly")
     confirm(ann, "basic_monthly")
@@ -265,10 +281,10 @@ def test_a_plan_that_is_too_small_is_refused_with_the_reason(shop: Stripe, clock
     projects[0] = 3
     fields = open_form(ann, f"{CHANGE}?to=starter_monthly", CHANGE)
     projects[0] = 5
-    assert "5 of 3 projects" in words_of(ann.client.get(CHANGE).get_data(as_text=True))
+    assert "you use 5 projects, and it has room for 3" in words_of(ann.client.get(CHANGE).get_data(as_text=True))
     assert ann.client.get(f"{CHANGE}?to=starter_monthly").location == CHANGE
     assert send(ann, CHANGE, fields).location == CHANGE
-    assert "Too small for what you use now: 5 of 3 projects." in words_of(ann.client.get(CHANGE).get_data(as_text=True))
+    assert "Too small: you use 5 projects" in words_of(ann.client.get(CHANGE).get_data(as_text=True))
     with ann.app.app_context():
         assert pending.planned_change(db.session(), subscription(ann).stripe_id) is None
 
@@ -289,14 +305,32 @@ def test_from_monthly_to_yearly_takes_the_unused_days_off_and_their_credits_too(
     assert f"Pay ${newest_invoice(shop).amount_paid / 100:.2f} and change" in shown
 
 
+def test_a_larger_plan_from_stripes_dashboard_brings_all_its_credits_with_the_renewal_that_bills_it(
+    app: Flask, stripe: Stripe, clock: Clock
+) -> None:
+    ann = sign_up(app)
+    stripe.pay(ann.checkout("basic_monthly"))
+    stripe.settle()
+    clock.advance(days=3)
+    found = stripe.api.v1.subscriptions.list({}).data[0]
+    (price,) = stripe.api.v1.prices.list({"lookup_keys": ["cv_pro_monthly"]}).data
+    items = [{"id": found["items"].data[0].id, "price": price.id}]
+    stripe.api.v1.subscriptions.update(found.id, {"items": items, "proration_behavior": "create_prorations"})
+    clock.advance(days=29)
+    stripe.settle(order="reversed")
+    with app.app_context():
+        granted = select(PlanGrant.credits).where(PlanGrant.stripe_invoice_id.is_not(None)).order_by(PlanGrant.id)
+        assert list(db.session.scalars(granted)) == [20, 50]
+
+
 def test_from_yearly_to_monthly_begins_when_the_year_ends(shop: Stripe, clock: Clock) -> None:
     ann = out_of_trial(shop, clock, "pro_yearly")
     confirm(ann, "pro_monthly")
-    shop.settle()
+    shop.settle(order="reversed")
     assert subscription(ann).price_key == "pro_yearly"
     clock.advance(days=200)
     clock.advance(days=170)
-    shop.settle()
+    shop.settle(order="reversed")
     assert subscription(ann).price_key == "pro_monthly"
     assert newest_invoice(shop).amount_paid == 4900
 

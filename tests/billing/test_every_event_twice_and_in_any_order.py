@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from billing import access, poller
-from billing.models import Payment, PlanGrant, StripeEvent
+from billing.models import Payment, PlanGrant, StripeEvent, SyncTask
 from extensions import db
 from ledger.models import Bucket
 from tests.persons import Person, sign_up
@@ -121,7 +121,8 @@ def test_when_every_webhook_is_lost_the_poller_brings_everything(app: Flask, str
     assert end_state(ann) == EXPECTED
 
 
-def test_a_slow_answer_cannot_overwrite_a_newer_one(app: Flask, stripe: Stripe) -> None:
+@pytest.mark.parametrize("is_queue_lost", [False, True], ids=["as it is", "after the queue was lost"])
+def test_a_slow_answer_cannot_overwrite_a_newer_one(app: Flask, stripe: Stripe, *, is_queue_lost: bool) -> None:
     import database
     from billing import gateway, sync, sync_queue
 
@@ -134,7 +135,10 @@ def test_a_slow_answer_cannot_overwrite_a_newer_one(app: Flask, stripe: Stripe) 
         stripe_id = subscription.stripe_id
         slow = database.write(sync_queue.claim, "subscription", stripe_id)
         fetched_early = gateway.retrieve_subscription(stripe_id)
+        if is_queue_lost:
+            database.write(lambda session: session.execute(delete(SyncTask)))
         stripe.api.v1.subscriptions.cancel(stripe_id)
+        database.write(sync_queue.mark_dirty, "subscription", stripe_id)
         sync.run_now("subscription", stripe_id)
         database.write(sync._apply, slow, fetched_early)
         assert access.plan_of(db.session(), ann.account_id).key == "free"
@@ -156,10 +160,13 @@ def test_a_worker_that_dies_while_fetching_leaves_the_task_to_the_next(app: Flas
     assert ann.balance_of("purchase") == 12
 
 
-def test_an_object_that_ends_every_worker_is_given_up_and_lets_others_pass(app: Flask, stripe: Stripe, clock) -> None:  # type: ignore[no-untyped-def]
+def test_an_object_that_ends_every_worker_is_given_up_and_lets_others_pass(
+    app: Flask, stripe: Stripe, clock, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
     import database
-    from billing import sync_queue
+    from billing import leases, sync_queue
 
+    monkeypatch.setattr(leases, "is_here", lambda _: False)  # each was another process, and is gone
     with app.app_context():
         database.write(sync_queue.mark_dirty, "charge", "ch_poison")
         for _ in range(sync_queue.MAX_ATTEMPTS):

@@ -34,7 +34,8 @@ def subscriber(stripe: Stripe, price_key: str, card: str | None = None) -> Perso
 def mails(ann: Person) -> list[tuple[str, str, str]]:
     """Return what was promised to a person: template, stage, and what has become of it."""
     with ann.app.app_context():
-        rows = db.session.scalars(select(Email).where(Email.account_id == ann.account_id).order_by(Email.id))
+        of_ann = select(Email).where(Email.account_id == ann.account_id, Email.template != "receipt")
+        rows = db.session.scalars(of_ann.order_by(Email.id))
         return [(row.template, json.loads(row.context).get("stage", ""), row.status) for row in rows]
 
 

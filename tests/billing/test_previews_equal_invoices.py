@@ -15,6 +15,7 @@ from billing import access, catalog, plan_changes, sync
 from billing.models import Subscription
 from billing.plan_changes import Quote, Result, When
 from extensions import db
+from proofs import previews
 from stripe_sandbox.testing import Sandbox
 from tests.billing.conftest import selling
 from tests.persons import Person, sign_up
@@ -104,3 +105,8 @@ def renewal_total(seller: Stripe, ann: Person, quote: Quote) -> int:
     invoices = list(found.auto_paging_iter())
     assert invoices, f"{ann.email} was not billed on {quote.next_at}"
     return int(invoices[-1].total)
+
+
+def test_random_changes_with_coupons_and_use_cost_what_was_shown() -> None:
+    found = previews.measure("sqlite", seed=3, changes=5)
+    assert (found.tried, found.problems) == (5, [])

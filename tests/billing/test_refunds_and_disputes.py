@@ -7,7 +7,9 @@ from flask import Flask
 from sqlalchemy import select
 
 import database
+from billing import sync, sync_queue
 from billing.models import Payment
+from billing.reversals import Refund
 from extensions import db
 from ledger import spending, statement
 from ledger.errors import WalletFrozen
@@ -51,6 +53,9 @@ def test_partial_refunds_take_their_share_however_often_they_are_heard_of(app: F
         stripe.api.v1.refunds.create({"charge": payment(ann).stripe_charge_id, "amount": 500})
         stripe.settle(times=3)
     assert ann.balance_of("purchase") == 15
+    with app.app_context():
+        kept = db.session.scalars(select(Refund))
+        assert [(refund.amount_cents, refund.stripe_status) for refund in kept] == [(500, "succeeded")] * 2
 
 
 def test_credits_already_spent_become_a_debt_that_the_next_purchase_repays(app: Flask, stripe: Stripe) -> None:
@@ -75,6 +80,24 @@ def test_a_refund_heard_of_before_its_payment_is_not_forgotten(app: Flask, strip
     stripe.api.v1.refunds.create({"charge": charge.id, "amount": 1000})
     stripe.settle(order="reversed")
     assert ann.balance_of("purchase") == 15
+
+
+@pytest.mark.parametrize(("price_key", "kind"), [("credits_30", "checkout_session"), ("pro_monthly", "invoice")])
+def test_a_payment_of_which_nothing_but_its_charge_was_heard_is_recorded_by_what_it_paid_for(
+    app: Flask, stripe: Stripe, price_key: str, kind: str
+) -> None:
+    ann = sign_up(app)
+    before = ann.balance()
+    stripe.pay(ann.checkout(price_key))
+    stripe.discard_deliveries()
+    charge_id = stripe.api.v1.charges.list().data[0].id
+    with app.app_context():
+        assert sync.KINDS["charge"].fetch(charge_id, False)["purchase"][0] == kind
+        database.write(sync_queue.mark_dirty, "charge", charge_id)
+        sync.drain()
+        assert sync.KINDS["charge"].fetch(charge_id, False)["purchase"] is None, "it is known now"
+    assert payment(ann).stripe_charge_id == charge_id
+    assert ann.balance() > before
 
 
 def test_an_open_dispute_freezes_spending_and_takes_the_credits(app: Flask, stripe: Stripe) -> None:

@@ -8,8 +8,8 @@ from flask import Flask
 from sqlalchemy import select
 
 import clock as app_clock
-from billing import access, allowances
-from billing.models import Subscription
+from billing import access, allowances, sync
+from billing.models import CheckoutIntent, Subscription, SyncTask
 from extensions import db
 from jobs import worker
 from tests.persons import Person, sign_up
@@ -36,6 +36,44 @@ def test_a_subscription_opens_its_plan_and_grants_its_credits_beside_bought_ones
     assert plan(ann) == "basic"
     assert ann.balance_of("purchase") == 12
     assert ann.balance_of("plan") == 3 + 20
+
+
+def test_a_subscription_heard_of_alone_closes_its_checkout_and_has_its_invoice_asked_for(
+    app: Flask, stripe: Stripe
+) -> None:
+    ann = sign_up(app)
+    stripe.pay(ann.checkout("basic_monthly"))
+    stripe.discard_deliveries()
+    with app.app_context():
+        sync.run_now("subscription", stripe.sandbox_object("subscription")["id"])
+        assert db.session.scalars(select(CheckoutIntent.status)).one() == "complete"
+        sync.drain()
+    assert (plan(ann), ann.balance_of("plan")) == ("basic", 3 + 20)
+
+
+def hear_of_the_checkout_alone(stripe: Stripe, ann: Person, price_key: str) -> tuple[str, set[str]]:
+    """Pay, and hear of the checkout; return what its intent says then, and the kinds of objects to ask for."""
+    stripe.pay(ann.checkout(price_key))
+    stripe.discard_deliveries()
+    sync.run_now("checkout_session", stripe.sandbox_object("checkout.session")["id"])
+    waiting = select(SyncTask.kind).where(SyncTask.clean < SyncTask.dirty)
+    return db.session.scalars(select(CheckoutIntent.status)).one(), set(db.session.scalars(waiting))
+
+
+def test_a_checkout_of_a_plan_heard_of_alone_has_what_it_made_asked_for(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    with app.app_context():
+        assert hear_of_the_checkout_alone(stripe, ann, "basic_monthly") == ("open", {"subscription", "invoice"})
+        sync.drain()
+        assert db.session.scalars(select(CheckoutIntent.status)).one() == "complete"
+    assert (plan(ann), ann.balance_of("plan")) == ("basic", 3 + 20)
+
+
+def test_a_checkout_of_a_pack_heard_of_alone_is_closed(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    with app.app_context():
+        assert hear_of_the_checkout_alone(stripe, ann, "credits_5") == ("complete", {"charge"})
+    assert ann.balance_of("purchase") == 5
 
 
 def test_a_renewal_grants_once_and_the_old_months_credits_expire_after_their_grace(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
+from billing import sync
 from tests.persons import sign_up
-from tests.worlds import Stripe
+from tests.worlds import Clock, Stripe
 
 
 def path(url: str) -> str:
@@ -38,7 +39,9 @@ def test_it_says_that_nothing_is_paid_while_the_checkout_is_open(app: Flask, str
     assert ann.balance_of("purchase") == 0
 
 
-def test_it_says_that_it_is_confirming_while_stripe_does_not_answer(app: Flask, stripe: Stripe) -> None:
+def test_it_says_that_it_is_confirming_while_stripe_does_not_answer_and_the_worker_goes_on(
+    app: Flask, stripe: Stripe, clock: Clock
+) -> None:
     ann = sign_up(app)
     back = path(stripe.pay(ann.checkout("credits_30")))
     quick = app.extensions["stripe.quick"]
@@ -49,6 +52,9 @@ def test_it_says_that_it_is_confirming_while_stripe_does_not_answer(app: Flask, 
         app.extensions["stripe.quick"] = quick
     assert "Confirming your payment" in page
     assert 'http-equiv="refresh"' in page
+    clock.advance(seconds=2)
+    assert stripe.inside(sync.drain) > 0
+    assert ann.balance_of("purchase") == 30
 
 
 def test_a_bank_debit_that_is_not_paid_yet_grants_nothing(app: Flask, stripe: Stripe) -> None:

@@ -6,6 +6,7 @@ import os
 import shlex
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,11 +27,18 @@ PATIENCE_SECONDS = 30
 
 @dataclass(frozen=True)
 class Site:
-    """A running Tollgate: where it is, and the log of its processes."""
+    """A running Tollgate: where it is, the log of its processes, and the settings they were started with."""
 
     url: str
     stripe_url: str
     log: Path
+    environment: dict[str, str]
+
+    def flask(self, *arguments: str) -> str:
+        """Call one of its commands; return what it printed last."""
+        command = [sys.executable, "-m", "flask", "--app", "app", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip().splitlines()[-1]
 
 
 def free_port() -> int:
@@ -70,7 +78,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
             with app.app_context():
                 stripe_catalog.push()
             wait_for(web, log)
-            yield Site(settings["APP_BASE_URL"], settings["STRIPE_API_BASE"], log)
+            yield Site(settings["APP_BASE_URL"], settings["STRIPE_API_BASE"], log, environment)
         finally:
             for process in processes:
                 process.terminate()

@@ -39,6 +39,19 @@ def test_nothing_expires_before_its_time_and_nothing_twice(account: int, clock: 
     assert [write(expiry.expire_due, account) for _ in range(2)] == [5, 0]
 
 
+def test_each_expires_at_its_very_instant_and_the_next_one_is_waited_for(
+    account: int, clock: Clock, still_time: None
+) -> None:
+    for days in (2, 1, 3):
+        give(account, days, f"invoice:{days}", days)
+    instants = [app_clock.now() + timedelta(days=days) for days in (1, 2, 3)]
+    for expired, following in zip((1, 2, 3), [*instants[1:], None], strict=True):
+        clock.advance(days=1)
+        assert write(expiry.sweep) == expired
+        assert db.session.scalar(select(Wallet.next_expiry_at)) == following
+        db.session.rollback()
+
+
 def test_a_balance_never_counts_what_has_expired(account: int, clock: Clock) -> None:
     give(account, 5, "invoice:1", 1)
     give(account, 7, "invoice:2", 2)

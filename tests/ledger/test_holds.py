@@ -123,6 +123,19 @@ def test_the_same_key_holds_once(account: int) -> None:
         reserve(account, 5)
 
 
+def test_the_same_key_is_for_the_same_work_by_its_reason_or_by_a_hash_of_its_request(account: int) -> None:
+    give(account, 10)
+    more = {"reason": "CV check", "lease": LEASE}
+    write(holds.reserve, account, 1, idempotency_key="a", **more)
+    write(holds.reserve, account, 1, idempotency_key="b", request_hash="one", **more)
+    with pytest.raises(IdempotencyConflict):
+        write(holds.reserve, account, 1, idempotency_key="a", **{**more, "reason": "Other work"})
+    with pytest.raises(IdempotencyConflict):
+        write(holds.reserve, account, 1, idempotency_key="b", request_hash="other", **more)
+    other_words = {**more, "reason": "The same in other words"}
+    assert write(holds.reserve, account, 1, idempotency_key="b", request_hash="one", **other_words).is_replay
+
+
 def test_a_refused_hold_leaves_its_key_free(account: int) -> None:
     with pytest.raises(NotEnoughCredits):
         reserve(account, 4)
@@ -148,6 +161,13 @@ def test_a_hold_whose_worker_died_is_given_back_after_its_lease(account: int, cl
     assert write(holds.sweep) == 1
     assert shown(account) == (7, 3, 0)
     assert statement.recent(db.session, account)[0].reason == "Not finished in time: CV check"
+
+
+def test_a_lease_ends_at_its_very_instant(account: int, clock: Clock, still_time: None) -> None:
+    give(account, 10)
+    reserve(account, 4)
+    clock.advance(minutes=15)
+    assert write(holds.sweep) == 1
 
 
 def test_work_that_finishes_late_is_charged_unless_its_hold_was_swept(account: int, clock: Clock) -> None:
@@ -202,6 +222,17 @@ def test_credits_that_expired_on_hold_come_back_for_an_hour(account: int, clock:
     assert statement.balance(db.session, account).total == 0
 
 
+def test_credits_that_come_back_at_the_instant_they_expire_come_back_for_an_hour(
+    account: int, clock: Clock, still_time: None
+) -> None:
+    give(account, 10, "plan", app_clock.now() + timedelta(minutes=5))
+    held = reserve(account, 4)
+    clock.advance(minutes=5)
+    assert write(holds.release, held.hold_id).balance == 4
+    clock.advance(minutes=59)
+    assert statement.balance(db.session, account).total == 4
+
+
 def test_credits_that_come_back_repay_a_debt_first(account: int) -> None:
     give(account, 10, "charge:1")
     held = reserve(account, 6)
@@ -210,6 +241,8 @@ def test_credits_that_come_back_repay_a_debt_first(account: int) -> None:
     settled = write(holds.capture, held.hold_id, 1)
     assert (settled.captured, settled.repaid, settled.returned) == (1, 5, 0)
     assert shown(account) == (0, 0, 1)
+    again = write(holds.capture, held.hold_id, 1)
+    assert (again.captured, again.repaid, again.returned, again.is_replay) == (1, 5, 0, True)
 
 
 def test_a_hold_in_several_buckets_repays_what_is_owed_and_returns_the_rest(account: int) -> None:

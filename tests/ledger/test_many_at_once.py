@@ -20,6 +20,7 @@ from database import write
 from extensions import db
 from ledger import granting, holds, spending, statement, wallets
 from ledger.errors import LedgerError
+from ledger.prepared import Prepared
 from tests.databases import PostgresqlDatabase, SqliteFile
 
 THREADS = 16
@@ -119,12 +120,11 @@ def test_without_its_lock_the_ledger_would_not_stand_this(
         both_have_looked.wait()
         return wallet
 
-    monkeypatch.setattr(
-        wallets, "_LOCK", select(*columns).where(wallets.wallets.c.account_id == bindparam("account_id"))
-    )
+    unlocked = select(*columns).where(wallets.wallets.c.account_id == bindparam("account_id"))
+    monkeypatch.setattr(wallets, "_LOCK", Prepared(unlocked))
     monkeypatch.setattr(wallets, "lock", look)
     monkeypatch.setattr(unit_of_work, "_write_engine", lambda: db.engine)
-    monkeypatch.setattr(unit_of_work, "_turn", lambda _session: nullcontext())
+    monkeypatch.setattr(unit_of_work, "turn", lambda _engine: nullcontext())
     monkeypatch.setattr(unit_of_work, "TRIES", 1)
     results = at_once(context, spends(account, 2))
     assert kinds(results) in ({"Spent": 1, "OperationalError": 1}, {"Spent": 1, "LedgerCorrupt": 1})

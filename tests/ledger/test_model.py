@@ -68,7 +68,7 @@ def claw_deltas(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every refund message subtracts once more."""
     original = clawback.claw_to
 
-    def claw_to(session: Session, account_id: int, source: str, target: int, *, version: int) -> Any:
+    def claw_to(session: Session, account_id: int, source: str, target: int, *, version: int | None = None) -> Any:
         known = session.execute(
             select(Bucket.granted, Bucket.clawed).where(Bucket.account_id == account_id, Bucket.source == source)
         ).one()
@@ -81,7 +81,7 @@ def ignore_the_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     """What arrives last wins, however early it was read."""
     original, number = clawback.claw_to, itertools.count(10**6)
 
-    def claw_to(session: Session, account_id: int, source: str, target: int, *, version: int) -> Any:
+    def claw_to(session: Session, account_id: int, source: str, target: int, *, version: int | None = None) -> Any:
         return original(session, account_id, source, target, version=next(number))
 
     monkeypatch.setattr(clawback, "claw_to", claw_to)

@@ -23,7 +23,7 @@ def spend(account: int, credits: int, key: str = "a") -> None:
     write(spending.spend, account, credits, idempotency_key=key, reason="CV check")
 
 
-def claw(account: int, target: int, version: int, source: str = "charge:1") -> clawback.Clawed:
+def claw(account: int, target: int, version: int | None = None, source: str = "charge:1") -> clawback.Clawed:
     return write(clawback.claw_to, account, source, target, version=version)
 
 
@@ -33,25 +33,25 @@ def shown(account: int) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize(
-    ("refunded", "is_disputed", "expected"),
-    [
-        (0, False, 0),
-        (1, False, 1),
-        (500, False, 15),
-        (501, False, 16),
-        (1000, False, 30),
-        (2000, False, 30),
-        (0, True, 30),
-    ],
+    ("returned", "expected"),
+    [(0, 0), (1, 1), (33, 1), (34, 2), (500, 15), (501, 16), (999, 30), (1000, 30), (2000, 30)],
 )
-def test_the_target_is_the_refunded_share_rounded_up_or_all_in_a_dispute(
-    refunded: int, is_disputed: bool, expected: int
-) -> None:
-    assert clawback.target(30, paid_cents=1000, refunded_cents=refunded, is_disputed=is_disputed) == expected
+def test_the_target_is_the_share_that_went_back_rounded_up(returned: int, expected: int) -> None:
+    assert clawback.target(30, paid_cents=1000, returned_cents=returned) == expected
 
 
 def test_a_payment_of_nothing_takes_nothing_back() -> None:
-    assert clawback.target(30, paid_cents=0, refunded_cents=0, is_disputed=False) == 0
+    assert clawback.target(30, paid_cents=0, returned_cents=0) == 0
+    assert clawback.target(30, paid_cents=0, returned_cents=10) == 0
+    assert clawback.target(30, paid_cents=1, returned_cents=1) == 30
+
+
+def test_a_claw_back_without_a_version_counts_as_the_newest(account: int) -> None:
+    give(account, 30)
+    claw(account, 10, 7)
+    assert claw(account, 20).applied
+    assert not claw(account, 5, 8).applied
+    assert claw(account, 5, 9).clawed == 5
 
 
 def test_a_refund_takes_back_what_is_left(account: int) -> None:
@@ -100,7 +100,7 @@ def test_a_state_that_was_read_earlier_cannot_overwrite_a_later_one(account: int
     give(account, 30)
     claw(account, 10, 2)
     stale = claw(account, 30, version)
-    assert (stale.applied, stale.clawed, stale.balance) == (False, 10, 20)
+    assert (stale.applied, stale.clawed, stale.owed, stale.balance) == (False, 10, 0, 20)
 
 
 def test_a_refund_of_what_was_never_granted_is_named(account: int) -> None:
@@ -184,6 +184,18 @@ def test_a_failed_refund_after_a_released_hold_overflows_into_a_bucket_of_its_ow
     }
 
 
+def test_what_an_open_hold_may_bring_back_keeps_its_room_in_the_bucket(account: int) -> None:
+    give(account, 10)
+    held = write(holds.reserve, account, 4, idempotency_key="a", reason="CV check", lease=timedelta(hours=1))
+    claw(account, 10, 1)
+    give(account, 20, "charge:2")
+    claw(account, 0, 2)
+    assert shown(account) == (26, 4, 0)
+    write(holds.release, held.hold_id)
+    kinds = {source.source: source.remaining for source in statement.balance(db.session, account).sources}
+    assert kinds == {"charge:1": 10, "charge:2": 16, "restored:2:charge:1": 4}
+
+
 def test_a_forgiven_debt_is_a_gift_that_a_won_dispute_does_not_take(account: int) -> None:
     give(account, 10)
     spend(account, 10)
@@ -212,7 +224,7 @@ def test_every_order_of_hearing_of_refunds_and_disputes_ends_in_the_same_state(a
     for happening in EVENTS.values():
         states.append(happening(*states[-1]))
     targets = [
-        clawback.target(33, paid_cents=1000, refunded_cents=cents, is_disputed=disputed) for cents, disputed in states
+        clawback.target(33, paid_cents=1000, returned_cents=1000 if disputed else cents) for cents, disputed in states
     ]
     ends = set()
     round_ = 0

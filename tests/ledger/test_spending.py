@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 import clock as app_clock
@@ -14,6 +16,7 @@ from extensions import db
 from ledger import buckets, granting, holds, journal, spending, statement, wallets
 from ledger.errors import IdempotencyConflict, LedgerCorrupt, NotEnoughCredits
 from ledger.models import Bucket, Wallet
+from ledger.prepared import Prepared
 from tests.worlds import Clock
 
 
@@ -166,18 +169,45 @@ def test_only_the_spend_that_crosses_a_threshold_says_so(account: int) -> None:
     assert not spend(account, 1, "c").crosses(5)
 
 
-def test_an_ordinary_spend_takes_five_statements(account: int) -> None:
+def test_an_ordinary_spend_takes_five_statements_and_a_look_at_the_auto_top_up(
+    account: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(granting.grant, account, 10, kind="plan", source="a", expires_at=app_clock.now() + timedelta(days=1))
     write(granting.grant, account, 10, kind="purchase", source="b")
+    five = ["SELECT", "INSERT", "UPDATE", "INSERT", "UPDATE"]
     seen: list[str] = []
 
     def record(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement.split()[0])
 
+    def record_prepared(*given: Any) -> tuple[str, Any]:
+        statement, parameters = ready(*given)
+        record(None, None, statement)
+        return statement, parameters
+
+    ready = Prepared.ready
+    monkeypatch.setattr(Prepared, "ready", record_prepared)
     event.listen(db.engine, "before_cursor_execute", record)
     spend(account, 3, "a")
     event.remove(db.engine, "before_cursor_execute", record)
-    assert [verb for verb in seen if verb != "BEGIN"] == ["SELECT", "INSERT", "UPDATE", "INSERT", "UPDATE"]
+    assert [verb for verb in seen if verb != "BEGIN"] == [*five, "UPDATE"]
+
+
+def test_a_connection_that_dies_under_a_spend_takes_the_spend_back_and_is_forgotten(account: int) -> None:
+    if db.engine.dialect.name == "sqlite":
+        pytest.skip("a file does not hang up")
+    write(granting.grant, account, 5, kind="plan", source="plan")
+
+    def spend_as_the_server_goes(session: Session) -> None:
+        pid = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with db.engine.connect() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        spending.spend(session, account, 3, idempotency_key="a", reason="CV check")
+
+    with pytest.raises(OperationalError) as met:
+        write(spend_as_the_server_goes)
+    assert met.value.connection_invalidated
+    assert spend(account, 3, "a").balance == 2
 
 
 def test_a_first_look_tells_which_keys_have_been_charged(account: int, other_account: int) -> None:

@@ -20,6 +20,7 @@ PUBLIC = {
     "TRUSTED_HOSTS": "app.example.com",
     "STRIPE_API_BASE": "",
     "MAIL_URL": "smtps://user:password@mail.example.com:465",
+    "SUPPORT_EMAIL": "support@app.example.com",
 }
 
 

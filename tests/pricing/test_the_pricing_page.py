@@ -16,6 +16,7 @@ from tests.persons import sign_up
 from tests.web.documents import Document, problems
 from tests.worlds import Stripe
 
+ONE_CLICK = "/billing/top-up/"
 CHECKOUT = "/pricing/checkout/"
 YEARLY = "/pricing?interval=yearly"
 
@@ -29,9 +30,9 @@ def read(client: FlaskClient, path: str = "/pricing") -> Document:
 
 
 def offered(document: Document) -> list[str]:
-    """Return the price keys that the page's buttons buy."""
+    """Return the price keys that the page's buttons buy, on Stripe's page or with the saved card."""
     actions = [form.attrs.get("action", "") for form in document.all("form")]
-    return [action.removeprefix(CHECKOUT) for action in actions if action.startswith(CHECKOUT)]
+    return [action.rpartition("/")[2] for action in actions if action.startswith((CHECKOUT, ONE_CLICK))]
 
 
 def cards(document: Document) -> dict[str, str]:

@@ -247,3 +247,17 @@ def test_a_refund_can_fail_later(client, sandbox, goods):
     assert client.v1.refunds.retrieve(refund.id).status == "failed"
     assert client.v1.charges.retrieve(intent.latest_charge).amount_refunded == 0
     assert [event["data"]["object"]["id"] for event in sandbox.events("refund.failed")] == [refund.id]
+
+
+def test_a_world_can_be_kept_and_begun_from_again(sandbox: Sandbox, client: stripe.StripeClient) -> None:
+    kept = client.v1.customers.create({"email": "ann@example.com"})
+    shop = sandbox.store.snapshot()
+    for _ in range(2):
+        client.v1.customers.delete(kept.id)
+        sandbox.advance(days=31)
+        sandbox.break_api("500")
+        before = sandbox.clock.now()
+        sandbox.restore(shop)
+        assert client.v1.customers.retrieve(kept.id).email == "ann@example.com"
+        assert len(client.v1.events.list().data) == 1
+        assert before - sandbox.clock.now() > 30 * 86400

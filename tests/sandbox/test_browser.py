@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
 from stripe_sandbox.testing import Sandbox
+from tests.browsers import STILL
 from tests.sandbox import shop
 
 pytestmark = pytest.mark.browser
@@ -47,7 +48,7 @@ def open_page(chromium: Browser, site: str) -> Iterator[OpenPage]:
 
     def open_page(path: str, *, width: int = 1280, script: bool = True) -> Page:
         context = chromium.new_context(
-            base_url=site, viewport={"width": width, "height": 900}, java_script_enabled=script
+            base_url=site, viewport={"width": width, "height": 900}, java_script_enabled=script, **STILL
         )
         contexts.append(context)
         context.set_default_timeout(15_000)
@@ -193,6 +194,7 @@ def test_a_refused_card_leaves_an_accessible_page(
     page.get_by_role("button", name="Pay $5.00").click()
     expect(page.get_by_role("alert")).to_have_text("Your card has insufficient funds.")
     expect(page.get_by_label("Card number")).to_be_focused()
+    page.wait_for_load_state()
     for width, theme in LOOKS:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=theme, reduced_motion="reduce")

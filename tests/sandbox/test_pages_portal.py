@@ -68,6 +68,47 @@ def test_cancelling_is_planned_with_its_reason_and_taken_back(sandbox, client, g
     assert client.v1.subscriptions.retrieve(subscription.id).status == "canceled"
 
 
+def pausing_for(client, **duration: Any) -> str:
+    """Make a configuration that offers pauses, and return its id."""
+    features: Any = {"subscription_pause": {"enabled": True, **({"duration": duration} if duration else {})}}
+    return client.v1.billing_portal.configurations.create({"features": features}).id
+
+
+def test_a_pause_ends_by_itself_after_the_month_that_was_chosen(sandbox, client, goods, subscription):
+    flow: Any = {"type": "subscription_pause", "subscription_pause": {"subscription": subscription.id}}
+    browser, home = sandbox.browser(), visit(client, goods, configuration=pausing_for(client), flow_data=flow)
+    path = browser.get(home).location
+    assert path.endswith("/pause")
+    assert "For how long? 1 month" in words(browser.get(path))
+    press(browser, path)
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "paused"
+    assert "Resume plan" in words(browser.get(f"{home}/home"))
+    sandbox.advance(days=32)
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "active"
+    assert len(sandbox.events("customer.subscription.resumed")) == 1
+
+
+def test_a_pause_without_end_is_ended_by_hand(sandbox, client, goods, subscription):
+    home = visit(client, goods, configuration=pausing_for(client, type="indefinite"))
+    browser, path = sandbox.browser(), f"{home}/subscriptions/{subscription.id}"
+    assert "It stays paused until you resume it." in words(browser.get(f"{path}/pause"))
+    press(browser, f"{path}/pause")
+    sandbox.advance(days=300)
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "paused"
+    press(browser, f"{path}/restart")
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "active"
+
+
+def test_pausing_is_offered_only_where_it_is_switched_on(sandbox, client, goods, subscription):
+    browser, home = sandbox.browser(), visit(client, goods)
+    assert "Pause plan" not in words(browser.get(home))
+    assert browser.get(f"{home}/subscriptions/{subscription.id}/pause").status_code == 404
+    offered = visit(client, goods, configuration=pausing_for(client))
+    answer = browser.post(f"{offered}/subscriptions/{subscription.id}/pause", data={"duration": "9 years"})
+    assert answer.status_code == 422
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "active"
+
+
 def test_a_new_plan_costs_what_its_preview_said(sandbox, client, goods, subscription):
     pro = price(client, goods, 4000)
     home = visit(client, goods, configuration=offering(client, goods, [goods.plan, pro]))

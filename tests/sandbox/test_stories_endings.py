@@ -145,6 +145,13 @@ def test_a_paused_subscription_makes_no_invoices_and_keeps_credit(sandbox, clien
     assert invoices_of(client, basic)[-1].amount_paid == 1500
 
 
+def test_a_pause_with_nothing_to_bill_leaves_the_latest_invoice_as_it_was(sandbox, client, goods, basic):
+    bill_for = {"unused_time_from": {"type": "none"}}
+    paused = client.v1.subscriptions.pause(basic.id, {"bill_for": bill_for, "invoicing_behavior": "invoice"})
+    assert client.v1.invoices.retrieve(paused.latest_invoice).status == "paid"
+    assert len(invoices_of(client, basic)) == 1
+
+
 def test_resuming_unchanged_charges_the_rest_of_the_running_period(sandbox, client, goods, basic):
     client.v1.subscriptions.pause(basic.id, {"bill_for": {"unused_time_from": {"type": "none"}}})
     sandbox.advance(days=31)

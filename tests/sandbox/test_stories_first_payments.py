@@ -146,3 +146,14 @@ def test_a_draft_that_may_advance_again_is_collected(sandbox, client, goods):
     client.v1.invoices.update(draft.id, {"auto_advance": True})
     sandbox.advance(HOUR)
     assert client.v1.invoices.retrieve(draft.id).status == "paid"
+
+
+def test_a_card_that_was_detached_is_not_charged_again(sandbox, client):
+    customer = client.v1.customers.create({"email": "ann@example.com"})
+    method = client.v1.payment_methods.attach("pm_card_visa", {"customer": customer.id})
+    client.v1.payment_methods.detach(method.id)
+    with pytest.raises(stripe.InvalidRequestError, match="detached from a Customer"):
+        client.v1.payment_intents.create(
+            {"amount": 500, "currency": "usd", "customer": customer.id, "payment_method": method.id, "confirm": True}
+        )
+    sandbox.violations.clear()

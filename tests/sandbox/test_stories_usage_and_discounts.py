@@ -50,12 +50,14 @@ def test_usage_is_billed_when_its_period_is_over(sandbox, client, goods, metered
     with pytest.raises(stripe.InvalidRequestError, match="already exists with identifier once"):
         use(client, goods, 234, identifier="once")
     sandbox.violations.clear()
-    sandbox.advance(days=11)
+    sandbox.advance(days=1, seconds=1)  # a day later the identifier is forgotten
+    use(client, goods, 6, identifier="once")
+    sandbox.advance(days=10)
     sandbox.advance(HOUR)
 
     renewal = invoices_of(client, subscription)[-1]
-    assert [(line.amount, line.quantity) for line in renewal.lines.data] == [(2468, 1234), (1500, 1)]
-    assert renewal.amount_paid == 3968
+    assert [(line.amount, line.quantity) for line in renewal.lines.data] == [(2480, 1240), (1500, 1)]
+    assert renewal.amount_paid == 3980
     line = renewal.lines.data[0]
     assert (line.period.start, line.period.end) == (MARCH, MARCH + 31 * DAY)
 
@@ -63,7 +65,7 @@ def test_usage_is_billed_when_its_period_is_over(sandbox, client, goods, metered
     summaries = client.v1.billing.meters.event_summaries.list(
         meter.id, {"customer": goods.customer, "start_time": MARCH, "end_time": MARCH + 31 * DAY}
     )
-    assert [summary.aggregated_value for summary in summaries.data] == [1234.0]
+    assert [summary.aggregated_value for summary in summaries.data] == [1240.0]
     assert client.v1.invoices.create_preview({"subscription": subscription.id}).total == 1510
 
 

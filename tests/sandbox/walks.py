@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import stripe
@@ -730,6 +731,38 @@ def disputes(sandbox: Sandbox, client: stripe.StripeClient) -> None:
     api.update(other.id, {"evidence": {"uncategorized_text": "winning_evidence"}, "submit": True})
     sandbox.advance(days=90)
     assert api.retrieve(other.id).status == "won"
+
+
+@walk
+def files(sandbox: Sandbox, client: stripe.StripeClient) -> None:
+    invoice = BytesIO(b"%PDF-1.7 An invoice")
+    invoice.name = "invoice.pdf"
+    made = client.v1.files.create({"purpose": "dispute_evidence", "file": invoice})
+    assert (made.filename, made.type, made.size) == ("invoice.pdf", "pdf", 19)
+    assert client.v1.files.retrieve(made.id).purpose == "dispute_evidence"
+    assert [file.id for file in client.v1.files.list({"purpose": "dispute_evidence"}).data] == [made.id]
+    assert client.v1.files.list({"purpose": "business_logo"}).data == []
+    dispute = client.v1.disputes.list({"charge": str(charged(client, "pm_card_createDispute").latest_charge)}).data[0]
+    kept = client.v1.disputes.update(dispute.id, {"evidence": {"receipt": made.id}, "submit": False})
+    assert kept.evidence.receipt == made.id
+    shown = client.v1.disputes.retrieve(dispute.id, {"expand": ["evidence.receipt"]})
+    assert shown.evidence.receipt.id == made.id
+
+
+@walk
+def early_fraud_warnings(sandbox: Sandbox, client: stripe.StripeClient) -> None:
+    api = client.v1.radar.early_fraud_warnings
+    charge = str(charged(client, "pm_card_createIssuerFraudRecord").latest_charge)
+    made = api.list({"charge": charge}).data[0]
+    assert made.actionable is True
+    assert api.retrieve(made.id, {"expand": ["charge", "payment_intent"]}).charge.id == charge
+    client.v1.refunds.create({"charge": charge, "amount": 500})
+    assert api.retrieve(made.id).actionable is True
+    client.v1.refunds.create({"charge": charge})
+    assert api.retrieve(made.id).actionable is False
+    assert [event["data"]["object"]["actionable"] for event in sandbox.events("radar.early_fraud_warning.updated")] == [
+        False
+    ]
 
 
 @walk

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 import clock
 import database
-from billing.models import Subscription
+from billing import standing
+from billing.models import Invoice, Subscription
 from ledger import granting, spending
 from tests.checker.samples import advert, cv
 from tests.persons import Person, sign_up
@@ -52,3 +53,28 @@ def live_through_a_month(session: Session, account_id: int) -> None:
             synced_at=now,
         )
     )
+    session.add(
+        Invoice(
+            stripe_id="in_2",
+            account_id=account_id,
+            stripe_subscription_id="sub_1",
+            number="TOLL-0002",
+            status="open",
+            reason="subscription_cycle",
+            description="1 × Pro (at $30.00 / month)",
+            currency="usd",
+            subtotal_cents=3000,
+            tax_cents=0,
+            total_cents=3000,
+            paid_cents=0,
+            remaining_cents=3000,
+            attempts=1,
+            next_attempt_at=now + timedelta(days=2),
+            wants_customer=False,
+            hosted_url="http://127.0.0.1:12111/invoice/made-up",
+            issued_at=now - timedelta(days=1),
+            synced_at=now,
+        )
+    )
+    session.flush()
+    standing.refresh(session, account_id)

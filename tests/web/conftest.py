@@ -10,6 +10,7 @@ from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from werkzeug.serving import make_server
 
+from tests.browsers import STILL
 from tests.persons import Person
 
 OpenPage = Callable[..., Page]
@@ -50,6 +51,7 @@ def open_page(chromium: Browser, site: str) -> Iterator[OpenPage]:
             viewport={"width": width, "height": 900},
             color_scheme="dark" if dark else "light",
             java_script_enabled=script,
+            **STILL,
         )
         contexts.append(context)
         if person is not None:

@@ -11,32 +11,69 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import database
-from accounts import sessions
-from tests.persons import Person, csrf_token, sign_up
+from accounts import api_keys, sessions
+from accounts.models import Account
+from billing import catalog, checkout, pulse, top_ups
+from billing.purchase_tables import SavedCard
+from billing.reversals import Dispute
+from extensions import db
+from support import desk, hours
+from tests.persons import Person, csrf_token, hire, sign_up
 from tests.reports.buying import check
 from tests.worlds import Stripe
 from web import gates
 
 IN, LOGIN, VERIFY, PLAN, ABSENT = "in", "login-required", "verification-required", "plan-required", "404"
 
-EVERYBODY = (IN, IN, IN, IN)
-SIGNED_IN = (LOGIN, IN, IN, IN)
-VERIFIED = (LOGIN, VERIFY, IN, IN)
-OWNER = (LOGIN, ABSENT, IN, ABSENT)
-WITH_PLAN = (LOGIN, PLAN, PLAN, PLAN)
-NOBODY_SUCH = (ABSENT, ABSENT, ABSENT, ABSENT)
+EVERYBODY = (IN, IN, IN, IN, IN)
+SIGNED_IN = (LOGIN, IN, IN, IN, IN)
+VERIFIED = (LOGIN, VERIFY, IN, IN, IN)
+OWNER = (LOGIN, ABSENT, IN, ABSENT, ABSENT)
+WITH_PLAN = (LOGIN, PLAN, PLAN, PLAN, PLAN)
+STAFF = (ABSENT, ABSENT, ABSENT, ABSENT, IN)
+NOT_THEIRS = (LOGIN, ABSENT, ABSENT, ABSENT, ABSENT)
+NOBODY_SUCH = (ABSENT, ABSENT, ABSENT, ABSENT, ABSENT)
 
-VISITORS = ("anonymous", "unverified", "user", "other user")
-# What happens to each of the four visitors above. "in" means that the gate lets them pass and the view answers,
+VISITORS = ("anonymous", "unverified", "user", "other user", "staff")
+# What happens to each of the visitors above. "in" means that the gate lets them pass and the view answers,
 # whatever it says to an empty form; the user owns the report and the checkout in the address, on the free plan.
-MATRIX: dict[tuple[str, str], tuple[str, str, str, str]] = {
+MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
+    ("admin.adjust", "POST"): STAFF,
+    ("admin.attach_file", "POST"): STAFF,
+    ("admin.audit_log", "GET"): STAFF,
+    ("admin.confirm_refund", "POST"): STAFF,
+    ("admin.customer", "GET"): STAFF,
+    ("admin.dispute", "GET"): STAFF,
+    ("admin.forgive", "POST"): STAFF,
+    ("admin.give_evidence", "POST"): STAFF,
+    ("admin.index", "GET"): STAFF,
+    ("admin.list_customers", "GET"): STAFF,
+    ("admin.list_disputes", "GET"): STAFF,
+    ("admin.list_support", "GET"): STAFF,
+    ("admin.mails", "GET"): STAFF,
+    ("admin.mark_answered", "POST"): STAFF,
+    ("admin.pause", "POST"): STAFF,
+    ("admin.refund", "GET"): STAFF,
+    ("admin.refund", "POST"): STAFF,
+    ("admin.replay", "POST"): STAFF,
+    ("admin.resend", "POST"): STAFF,
+    ("admin.resume", "POST"): STAFF,
+    ("admin.revoke_api_key", "POST"): STAFF,
+    ("admin.sync_health", "GET"): STAFF,
+    ("api.balance", "GET"): SIGNED_IN,
+    ("api_keys.create", "POST"): (LOGIN, VERIFY, PLAN, PLAN, PLAN),
+    ("api_keys.index", "GET"): SIGNED_IN,
+    ("api_keys.revoke", "POST"): OWNER,
     ("auth.change_password", "GET"): SIGNED_IN,
     ("auth.change_password", "POST"): SIGNED_IN,
     ("auth.check_mail", "GET"): EVERYBODY,
     ("auth.check_mail", "POST"): EVERYBODY,
+    ("auth.confirm_password", "GET"): SIGNED_IN,
+    ("auth.confirm_password", "POST"): SIGNED_IN,
     ("auth.forgot_password", "GET"): EVERYBODY,
     ("auth.forgot_password", "POST"): EVERYBODY,
     ("auth.login", "GET"): EVERYBODY,
@@ -49,18 +86,38 @@ MATRIX: dict[tuple[str, str], tuple[str, str, str, str]] = {
     ("auth.reset_sent", "GET"): EVERYBODY,
     ("auth.verify", "GET"): EVERYBODY,
     ("auth.verify", "POST"): EVERYBODY,
+    ("billing.agree_to_auto_top_up", "POST"): SIGNED_IN,
+    ("billing.auto_top_up", "GET"): SIGNED_IN,
+    ("billing.buy_now", "POST"): SIGNED_IN,
     ("billing.cancel", "GET"): SIGNED_IN,
     ("billing.cancel", "POST"): SIGNED_IN,
+    ("billing.cancel_now", "GET"): SIGNED_IN,
+    ("billing.cancel_now", "POST"): SIGNED_IN,
     ("billing.change", "GET"): SIGNED_IN,
     ("billing.confirm_change", "POST"): SIGNED_IN,
+    ("billing.confirm_unpause", "POST"): SIGNED_IN,
     ("billing.index", "GET"): SIGNED_IN,
+    ("billing.invoices", "GET"): SIGNED_IN,
     ("billing.order", "GET"): SIGNED_IN,
+    ("billing.pause", "GET"): SIGNED_IN,
+    ("billing.pause", "POST"): SIGNED_IN,
+    ("billing.pay", "GET"): OWNER,
     ("billing.portal", "POST"): SIGNED_IN,
     ("billing.portal_return", "GET"): SIGNED_IN,
+    ("billing.receipt", "GET"): OWNER,
+    ("billing.redeem", "GET"): VERIFIED,
+    ("billing.redeem", "POST"): VERIFIED,
     ("billing.resume", "POST"): SIGNED_IN,
     ("billing.start_checkout", "POST"): EVERYBODY,
+    ("billing.statement", "GET"): SIGNED_IN,
+    ("billing.statement_csv", "GET"): SIGNED_IN,
+    ("billing.stop_auto_top_up", "POST"): SIGNED_IN,
     ("billing.success", "GET"): OWNER,
+    ("billing.top_up", "GET"): OWNER,
     ("billing.undo_change", "POST"): SIGNED_IN,
+    ("billing.set_cap", "POST"): NOT_THEIRS,  # the preset here counts by no meter
+    ("billing.usage_page", "GET"): SIGNED_IN,
+    ("billing.unpause", "GET"): SIGNED_IN,
     ("dashboard.index", "GET"): SIGNED_IN,
     ("devmail.html", "GET"): NOBODY_SUCH,
     ("devmail.index", "GET"): EVERYBODY,
@@ -68,11 +125,13 @@ MATRIX: dict[tuple[str, str], tuple[str, str, str, str]] = {
     ("gallery.index", "GET"): EVERYBODY,
     ("health.alive", "GET"): EVERYBODY,
     ("health.ready", "GET"): EVERYBODY,
+    ("health.working", "GET"): EVERYBODY,
     ("pages.index", "GET"): EVERYBODY,
     ("pages.privacy", "GET"): EVERYBODY,
     ("pages.terms", "GET"): EVERYBODY,
     ("pages.theme", "POST"): EVERYBODY,
     ("pricing.index", "GET"): EVERYBODY,
+    ("pricing.paid", "GET"): EVERYBODY,
     ("problems.index", "GET"): EVERYBODY,
     ("problems.show", "GET"): EVERYBODY,
     ("reports.create", "POST"): VERIFIED,
@@ -85,6 +144,23 @@ MATRIX: dict[tuple[str, str], tuple[str, str, str, str]] = {
     ("reports_api.price", "POST"): VERIFIED,
     ("reports_api.show", "GET"): OWNER,
     ("static", "GET"): EVERYBODY,
+    ("support.ask", "POST"): SIGNED_IN,
+    ("support.index", "GET"): SIGNED_IN,
+    ("team.accept", "POST"): (LOGIN, VERIFY, ABSENT, ABSENT, ABSENT),
+    ("team.accounts", "GET"): SIGNED_IN,
+    ("team.change_role", "POST"): SIGNED_IN,
+    ("team.choose_owner", "GET"): VERIFIED,
+    ("team.hand_over", "POST"): VERIFIED,
+    ("team.index", "GET"): SIGNED_IN,
+    ("team.invitation", "GET"): NOBODY_SUCH,
+    ("team.invite", "POST"): (LOGIN, VERIFY, PLAN, PLAN, PLAN),
+    ("team.leave", "POST"): SIGNED_IN,
+    ("team.remove", "POST"): SIGNED_IN,
+    ("team.rename", "GET"): SIGNED_IN,
+    ("team.rename", "POST"): SIGNED_IN,
+    ("team.resend", "POST"): (LOGIN, VERIFY, PLAN, PLAN, PLAN),
+    ("team.switch", "POST"): NOT_THEIRS,
+    ("team.withdraw", "POST"): SIGNED_IN,
     ("webhooks.stripe", "POST"): EVERYBODY,
 }
 
@@ -101,14 +177,17 @@ PUBLIC = {
     "billing.start_checkout",
     "health.alive",
     "health.ready",
+    "health.working",
     "pages.index",
     "pages.privacy",
     "pages.terms",
     "pages.theme",
     "pricing.index",
+    "pricing.paid",
     "problems.index",
     "problems.show",
     "static",
+    "team.invitation",
     "webhooks.stripe",
 }
 # Only while the site is on a loopback address and no mail leaves it.
@@ -138,24 +217,81 @@ def world(app: Flask, stripe: Stripe) -> dict[str, Any]:
     """People, and the values of the addresses: the user's report and checkout."""
     user = sign_up(app, "user@example.com")
     report = check(user).location.rpartition("/")[2]
+    with app.app_context():
+        top_up = database.write(_buy_by_card, user.account_id)
+        api_key = database.write(_make_key, user)
+        question = database.write(_ask, user)
+        paid_at = checkout.start(user.account_id, "credits_5", base_url="http://127.0.0.1:5000", ui="embedded")
+    intent = paid_at.rpartition("/")[2]
     session_id = user.checkout("credits_5").rpartition("/")[2].partition("#")[0].partition("?")[0]
+    stripe.pay(user.checkout("credits_12"))
+    stripe.settle()
+    receipt = stripe.sandbox.events("charge.succeeded")[0]["data"]["object"]["id"]
+    buyer = sign_up(app, "buyer@example.com")
+    stripe.pay(buyer.checkout("credits_30"), card="4000000000000259")
+    stripe.settle()
+    with app.app_context():
+        disputed = db.session.scalars(select(Dispute)).one()
+        customer = db.session.get_one(Account, buyer.account_id)
+        values = {"account": customer.public_id, "charge": disputed.stripe_charge_id, "dispute": disputed.stripe_id}
+    with app.app_context():
+        database.write(pulse.note, pulse.WORKER)  # a worker runs
     return {
         "persons": {
             "anonymous": None,
             "unverified": sign_up(app, "unverified@example.com", verified=False),
             "user": user,
             "other user": sign_up(app, "other@example.com"),
+            "staff": hire(sign_up(app, "staff@example.com")),
         },
-        "values": {
+        "values": values
+        | {
+            "api_key": api_key,
             "filename": "css/base.css",
+            "intent_id": intent,
             "kind": "plan-required",
+            "meter": "events",
+            "key": receipt,
+            "mail": "made-up",
             "price_key": "credits_5",
+            "request_id": question,
             "public_id": report,
             "token": "made-up",
+            "top_up_id": top_up,
             "uuid": "made-up",
         },
         "query": {"session_id": session_id},
     }
+
+
+def _buy_by_card(session: Session, account_id: int) -> str:
+    card = SavedCard(
+        account_id=account_id,
+        stripe_payment_method_id="pm_1",
+        brand="visa",
+        last4="4242",
+        exp_month=12,
+        exp_year=2099,
+    )
+    pack = catalog.current().packs[0]
+    return top_ups.write_down(session, account_id, pack, card, kind="click").public_id
+
+
+def _make_key(session: Session, user: Person) -> str:
+    secret = api_keys.new_secret()
+    made = api_keys.make(session, user.account_id, user.user_id, "Nightly", secret=secret, key="made-up")
+    assert made is not None
+    return made.public_id
+
+
+def _ask(session: Session, user: Person) -> str:
+    asker = desk.Asker(user.user_id, user.account_id, user.email)
+    nine_to_five = hours.Desk(9, 17, priority_hours=4, days=2)
+    operator, key = "support@example.com", "made-up"
+    asked = desk.ask(
+        session, asker, subject="Help", message="Help", is_priority=False, desk=nine_to_five, operator=operator, key=key
+    )
+    return asked.public_id
 
 
 def browser(app: Flask, person: Person | None) -> FlaskClient:

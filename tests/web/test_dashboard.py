@@ -17,6 +17,8 @@ from ledger import freezing, granting, holds, spending
 from tests.persons import Person, sign_up
 from tests.web.busy_account import busy_person
 from tests.web.documents import Document
+from tests.worlds import Stripe
+from web import filters
 
 # Five of the dashboard, three that find the visitor.
 MOST_QUERIES = 8
@@ -121,6 +123,20 @@ def test_credits_about_to_expire_are_announced(app: Flask) -> None:
     assert "20 credits expire in 3 days. They are spent first." in dashboard(person)
 
 
+def test_credits_that_expire_on_one_day_are_announced_together(app: Flask) -> None:
+    person = sign_up(app)
+    noon = clock.now().replace(hour=12, minute=0, second=0) + timedelta(days=3)
+
+    def grant(session: Session) -> None:
+        for number, seconds in enumerate((0, 177)):
+            at = noon + timedelta(seconds=seconds)
+            granting.grant(session, person.account_id, 20, kind="promo", source=f"promo:{number}", expires_at=at)
+        granting.grant(session, person.account_id, 7, kind="promo", source="x", expires_at=noon + timedelta(days=1))
+
+    change(app, grant)
+    assert "40 credits expire in 3 days. They are spent first." in dashboard(person)
+
+
 def test_credits_set_aside_and_paused_credits_are_explained(app: Flask) -> None:
     person = sign_up(app)
 
@@ -134,6 +150,7 @@ def test_credits_set_aside_and_paused_credits_are_explained(app: Flask) -> None:
     assert "Credits 19" in words
     assert "4 credits more are set aside for work under way." in words
     assert "Your credits are paused" in words
+    assert "A payment is disputed. Nothing is lost" in words
 
 
 @pytest.mark.parametrize(
@@ -142,7 +159,7 @@ def test_credits_set_aside_and_paused_credits_are_explained(app: Flask) -> None:
         ({}, "Renews on", "Ends on"),
         ({"cancels_at": "soon"}, "Ends on", "Renews on"),
         ({"stripe_status": "trialing", "trial_ends_at": "soon"}, "Trial ends on", "Renews on"),
-        ({"stripe_status": "past_due", "past_due_since": "now"}, "The last payment for Pro failed", "Compare plans"),
+        ({"stripe_status": "past_due", "past_due_since": "now"}, "Payment failed Pro", "Compare plans"),
         ({"quantity": 3, "amount_cents": 9000}, "$90.00 a month", "$30.00"),
         ({"stripe_status": "unpaid"}, "Unpaid Free", "Pro"),
     ],
@@ -174,3 +191,14 @@ def test_the_dashboard_asks_the_database_a_few_times_only(app: Flask) -> None:
     finally:
         sa.event.remove(engine, "before_cursor_execute", remember)
     assert 0 < len(asked) <= MOST_QUERIES, "\n".join(asked)
+
+
+def test_credits_of_two_plans_are_told_apart(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    assert "Plan credits" in dashboard(ann)
+    stripe.pay(ann.checkout("pro_monthly"))
+    stripe.settle()
+    words = dashboard(ann)
+    day = filters.short_day(clock.now())
+    assert f"Free plan, from {day}" in words
+    assert f"Pro plan, from {day}" in words

@@ -158,10 +158,19 @@ def test_405_names_the_methods_that_work(client: FlaskClient) -> None:
     assert "GET" in answer.headers["Allow"]
 
 
-def test_a_missing_csrf_token_is_400_in_words(client: FlaskClient) -> None:
+def test_a_form_from_before_a_log_out_is_400_in_words_that_its_sender_knows(client: FlaskClient) -> None:
     answer = client.post("/theme", data={"theme": "dark"})
     assert answer.status_code == 400
-    assert "CSRF" in answer.get_data(as_text=True)
+    page = answer.get_data(as_text=True)
+    assert "This form is out of date" in page
+    assert 'href="/login' in page
+    assert "CSRF" not in page
+
+
+def test_a_program_without_a_csrf_token_is_told_so(client: FlaskClient) -> None:
+    answer = client.post("/theme", data={"theme": "dark"}, headers={"Accept": "application/json"})
+    assert answer.status_code == 400
+    assert "CSRF" in answer.get_json()["detail"]
 
 
 def test_too_many_requests_say_when_to_come_back(app: Flask, client: FlaskClient) -> None:

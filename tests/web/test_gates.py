@@ -8,14 +8,14 @@ from itertools import product
 import pytest
 from flask import Flask
 
-from billing import catalog
+from billing import catalog, limits
 from billing.catalog import Catalog, Plan
-from billing.errors import LimitReached, PlanRequired
+from billing.errors import LimitReached, PlanRequired, TeamClosed
 from ledger.errors import NotEnoughCredits
 from tests.persons import sign_up
 from web import gates
 from web.gates import Demands
-from web.refusals import LoginRequired, VerificationRequired
+from web.refusals import LoginRequired, PasswordRequired, RoleRequired, VerificationRequired
 
 CATALOG = catalog.load("cv")
 
@@ -25,22 +25,34 @@ class Visitor:
     """Facts that a test chose."""
 
     is_signed_in: bool = True
+    brings_key: bool = False
     is_verified: bool = True
+    is_recent: bool = True
+    account_obstacle: Exception | None = None
+    role: str = "owner"
+    owner: str = "ann@example.com"
     plan: Plan = CATALOG.free_plan
     balance: int = 0
     catalog: Catalog = CATALOG
     usage: dict[str, int] = field(default_factory=dict)
 
-    def used(self, limit: str) -> int:
-        return self.usage[limit]
+    def room(self, limit: str) -> limits.Room:
+        return limits.Room(limit, self.usage[limit], limits.allowed(self.plan, limit))
 
     def credits_for(self, cost: gates.Cost) -> int:
         return self.catalog.costs[cost] if isinstance(cost, str) else int(cost)  # type: ignore[arg-type]
 
 
 NOBODY = Visitor(is_signed_in=False, is_verified=False)
-EVERYTHING = Demands(verified=True, plan="pro", feature="history", limit="projects", credits=5)
+EVERYTHING = Demands(verified=True, role="admin", plan="pro", feature="history", limit="projects", credits=5)
 PRO = CATALOG.plan("pro")
+
+
+def test_a_password_that_was_given_long_ago_is_asked_for_after_everything_else() -> None:
+    long_ago = Visitor(is_recent=False, role="member")
+    assert isinstance(gates.refusal(Demands(role="admin", recent=True), long_ago), RoleRequired)
+    assert isinstance(gates.refusal(Demands(role=None, recent=True), long_ago), PasswordRequired)
+    assert gates.refusal(Demands(role=None), long_ago) is None
 
 
 def with_limit(plan: Plan, allowed: int) -> Plan:
@@ -57,12 +69,17 @@ def test_a_view_that_says_nothing_asks_for_a_login() -> None:
 
 
 def test_demands_are_met_in_one_order_whatever_is_missing() -> None:
-    order = [LoginRequired, VerificationRequired, PlanRequired, LimitReached, NotEnoughCredits]
-    for signed_in, verified, has_plan, has_room, has_credits in product([False, True], repeat=5):
-        met = [signed_in, verified, has_plan, has_room, has_credits]
+    order = [
+        *(LoginRequired, TeamClosed, VerificationRequired, RoleRequired),
+        *(PlanRequired, LimitReached, NotEnoughCredits),
+    ]
+    for met in product([False, True], repeat=len(order)):
+        signed_in, is_open, verified, has_role, has_plan, has_room, has_credits = met
         visitor = Visitor(
             is_signed_in=signed_in,
+            account_obstacle=None if is_open else TeamClosed("ann@example.com"),
             is_verified=verified,
+            role="admin" if has_role else "member",
             plan=with_limit(PRO if has_plan else CATALOG.free_plan, 3 if has_room else 2),
             balance=5 if has_credits else 4,
             usage={"projects": 2},
@@ -70,6 +87,17 @@ def test_demands_are_met_in_one_order_whatever_is_missing() -> None:
         refused = gates.refusal(EVERYTHING, visitor)
         expected = next((kind for kind, is_met in zip(order, met, strict=True) if not is_met), None)
         assert (type(refused) if refused else None) is expected
+
+
+def test_a_page_about_the_person_is_open_whatever_account_they_act_for() -> None:
+    closed = Visitor(account_obstacle=TeamClosed("ann@example.com"))
+    assert isinstance(gates.refusal(Demands(), closed), TeamClosed)
+    assert gates.refusal(Demands(personal=True), closed) is None
+
+
+@pytest.mark.parametrize(("role", "may_enter"), [("owner", True), ("admin", True), ("member", False)])
+def test_a_role_or_a_higher_one_opens(role: str, may_enter: bool) -> None:
+    assert (gates.refusal(Demands(role="admin"), Visitor(role=role)) is None) is may_enter
 
 
 def test_a_missing_feature_names_the_plans_that_have_it() -> None:

@@ -7,6 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Page, expect
 
+from tests import browsers
 from tests.persons import sign_up
 from tests.web.busy_account import busy_person
 from tests.web.conftest import OpenPage
@@ -15,9 +16,12 @@ pytestmark = pytest.mark.browser
 
 PUBLIC = (
     *("/", "/pricing", "/login", "/register", "/password/forgot"),
-    *("/terms", "/privacy", "/dev/gallery", "/no-such-page"),
+    *("/terms", "/privacy", "/dev/gallery", "/no-such-page", "/pricing/paid"),
 )
-SIGNED_IN = ("/dashboard", "/billing", "/cv", "/cv/history", "/pricing", "/password/change")
+SIGNED_IN = (
+    *("/dashboard", "/billing", "/billing/statement", "/billing/auto-top-up", "/billing/redeem"),
+    *("/cv", "/cv/history", "/pricing", "/password/change"),
+)
 LOOKS = tuple((width, theme) for width in (1280, 390) for theme in ("light", "dark"))
 EVERYTHING = {
     "resultTypes": ["violations"],
@@ -110,7 +114,7 @@ def test_a_form_that_is_refused_leads_to_its_fields(open_page: OpenPage) -> None
 def test_the_account_menu_opens_without_script_and_logs_out(app: Flask, open_page: OpenPage) -> None:
     page = open_page("/dashboard", script=False, person=sign_up(app))
     page.locator(".menu summary").click()
-    page.get_by_role("button", name="Log out").click()
+    browsers.go(page, page.get_by_role("button", name="Log out"))
     page.goto("/dashboard")
     assert "/login" in page.url
 
@@ -143,6 +147,7 @@ def test_a_file_is_checked_before_it_travels(open_page: OpenPage) -> None:
 def assert_accessible(page: Page, path: str) -> None:
     """Fail with what axe finds, in its words: in both themes, on a wide and on a narrow screen."""
     lines = []
+    page.wait_for_load_state()
     for number, (width, theme) in enumerate(LOOKS):
         page.set_viewport_size({"width": width, "height": 900})
         # Without transitions, which would blend two colours while axe measures.

@@ -74,7 +74,7 @@ def test_without_the_feature_the_example_is_closed(letters: Flask) -> None:
     assert refused.get_json()["feature"] == "letters"
 
 
-@pytest.mark.parametrize("word", ["login", "verified", "plan", "feature", "limit", "credits"])
+@pytest.mark.parametrize("word", ["login", "verified", "role", "plan", "feature", "limit", "credits"])
 def test_the_guide_names_the_demands_in_their_order(word: str) -> None:
     assert word in GUIDE.partition("always in this order:")[2].partition(".")[0]
 
@@ -82,6 +82,6 @@ def test_the_guide_names_the_demands_in_their_order(word: str) -> None:
 def test_the_guides_table_is_what_the_app_answers(context: Flask) -> None:
     kinds = {row.kind: row.status for row in errors.table().values()}
     rows = re.findall(r"\| [\w ]+ \| (\d{3}) \| [^|]+ \| `([\w-]+)`", GUIDE)
-    assert len(rows) == 5
+    assert len(rows) == 9
     for status, kind in rows:
         assert kinds[kind] == int(status)
