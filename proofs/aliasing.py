@@ -9,18 +9,16 @@ the packs and invoices that Stripe has as paid (proofs/stripe_oracle.py): one gr
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from billing import checkout, outcomes, sync
 from proofs.customers import CARD, PACKS
+from proofs.registry import Outcome, main, proof
 from proofs.shop import Shop, open_shop
-from proofs.throwaway import ENGINES, available
 
 VISITS = 10
 WORKERS = 2
@@ -78,41 +76,19 @@ def _in_context(shop: Shop, errand: Callable[[], object]) -> None:
         errand()
 
 
-def run(quick: bool, engines: Sequence[str] = ENGINES) -> list[dict[str, object]]:
-    """Run the proof on every database that answers here."""
-    rows: list[dict[str, object]] = []
-    for engine in filter(available, engines):
-        started = time.monotonic()
-        tally = prove(engine, payments=10 if quick else 1_000, seed=1)
-        rows.append(
-            {
-                "name": f"payments heard of in many ways, {engine}",
-                "wrong": len(tally.problems),
-                "tried": tally.payments,
-                "seed": 1,
-                "seconds": time.monotonic() - started,
-                "note": f"payments, {tally.notices} notices" + "".join(f"; {each}" for each in tally.problems[:3]),
-            }
-        )
-    return rows
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the proof from the command line; 0 when nothing was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--payments", type=int, default=1_000)
-    parser.add_argument("--database", choices=ENGINES, default="sqlite")
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args(arguments)
-    started = time.monotonic()
-    tally = prove(chosen.database, payments=chosen.payments, seed=chosen.seed)
-    sys.stdout.write(
-        f"Aliasing on {chosen.database}: {len(tally.problems)} of {tally.payments} payments wrong, "
-        f"{tally.notices} notices, seed {chosen.seed}, {time.monotonic() - started:.0f} s\n"
-        + "".join(f"  {each}\n" for each in tally.problems)
-    )
-    return 1 if tally.problems else 0
+@proof(
+    "R4",
+    "payments heard of in many ways",
+    passes="exactly one grant and one payment row each",
+    quick={"payments": 10},
+    whole={"payments": {"sqlite": 700, "postgresql": 300}},
+    is_long=True,
+)
+def measure(engine: str, *, seed: int, payments: int) -> Outcome:
+    """Pay, and hear of it in every way."""
+    tally = prove(engine, payments=payments, seed=seed)
+    return Outcome(tally.payments, tally.problems, f"payments, {tally.notices} notices")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(measure))

@@ -10,15 +10,12 @@ request of a hundred fails. Oracle: at rest every subscription, payment and bala
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from proofs.registry import Outcome, main, proof
 from proofs.rehearsal import Rehearsal
 from proofs.shop import open_shop
-from proofs.throwaway import ENGINES, available
 
 
 @dataclass
@@ -51,45 +48,24 @@ def prove(engine: str, *, histories: int, steps: int, seed: int) -> Tally:
     return tally
 
 
-def run(quick: bool, engines: Sequence[str] = ENGINES) -> list[dict[str, object]]:
-    """Run the proof on every database that answers here."""
-    rows: list[dict[str, object]] = []
-    for engine in filter(available, engines):
-        started = time.monotonic()
-        tally = prove(engine, histories=2 if quick else 60, steps=120 if quick else 250, seed=101)
-        rows.append(
-            {
-                "name": f"stale after slow answers, {engine}",
-                "wrong": len(tally.problems),
-                "tried": tally.compared,
-                "seed": 101,
-                "seconds": time.monotonic() - started,
-                "note": f"facts in {tally.histories} histories, {tally.deliveries} deliveries, "
-                f"{tally.slow} slow calls, {tally.kills} kills"
-                + "".join(f"; {problem}" for problem in tally.problems[:3]),
-            }
-        )
-    return rows
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the proof from the command line; 0 when nothing was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--histories", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--database", choices=ENGINES, default="sqlite")
-    parser.add_argument("--seed", type=int, default=101)
-    chosen = parser.parse_args(arguments)
-    started = time.monotonic()
-    tally = prove(chosen.database, histories=chosen.histories, steps=chosen.steps, seed=chosen.seed)
-    sys.stdout.write(
-        f"Convergence on {chosen.database}: {len(tally.problems)} of {tally.compared} facts wrong in "
-        f"{tally.histories} histories, {tally.deliveries} deliveries, {tally.slow} slow calls, {tally.kills} kills, "
-        f"seeds from {chosen.seed}, {time.monotonic() - started:.0f} s\n"
-        + "".join(f"  {each}\n" for each in tally.problems)
+@proof(
+    "R3",
+    "stale after slow answers",
+    passes="0 facts stale at rest",
+    quick={"histories": 2, "steps": 120},
+    whole={"histories": {"sqlite": 24, "postgresql": 10}, "steps": 250},
+    is_long=True,
+    seed=101,
+)
+def measure(engine: str, *, seed: int, histories: int, steps: int) -> Outcome:
+    """Tell so many histories, their seeds counted from `seed`."""
+    tally = prove(engine, histories=histories, steps=steps, seed=seed)
+    note = (
+        f"facts in {tally.histories} histories, {tally.deliveries} deliveries, {tally.slow} slow calls, "
+        f"{tally.kills} kills"
     )
-    return 1 if tally.problems else 0
+    return Outcome(tally.compared, tally.problems, note)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(measure))

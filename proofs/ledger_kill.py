@@ -9,7 +9,6 @@ knows, and asking again with the same key must make it exactly once.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -17,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +26,8 @@ import database
 from app import create_app
 from extensions import db
 from ledger import granting, invariants, spending
-from proofs.throwaway import ENGINES, available, config, laboratory
+from proofs.registry import Outcome, main, proof
+from proofs.throwaway import config, laboratory
 
 WORKERS = 2
 CREDITS = 10_000_000
@@ -114,46 +113,21 @@ def _problems(account_id: int, notes: dict[str, Path]) -> list[str]:
     return problems
 
 
-def run(quick: bool, engines: Sequence[str] = ENGINES) -> list[dict[str, object]]:
-    """Run the proof on every database that answers here."""
-    rows: list[dict[str, object]] = []
-    for engine in filter(available, engines):
-        started = time.monotonic()
-        result = prove(engine, kills=3 if quick else 12, spends=300 if quick else 5000, seed=1)
-        rows.append(
-            {
-                "name": f"spends under kill -9, {engine}",
-                "wrong": len(result.problems),
-                "tried": result.spends,
-                "seed": 1,
-                "seconds": time.monotonic() - started,
-                "note": f"{result.kills} kills" + "".join(f"; {problem}" for problem in result.problems[:3]),
-            }
-        )
-    return rows
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the proof from the command line; 0 when nothing was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=12)
-    parser.add_argument("--spends", type=int, default=5000)
-    parser.add_argument("--database", choices=ENGINES, default="sqlite")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", nargs=4, metavar=("URL", "ACCOUNT", "WORKER", "NOTES"), help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
-    if chosen.work:
-        url, account_id, worker, notes = chosen.work
-        work(url, int(account_id), worker, Path(notes))
-    started = time.monotonic()
-    result = prove(chosen.database, chosen.kills, chosen.spends, chosen.seed)
-    sys.stdout.write(
-        f"Spends under kill -9 on {chosen.database}: {len(result.problems)} of {result.spends} wrong, "
-        f"{result.kills} kills, seed {chosen.seed}, {time.monotonic() - started:.0f} s\n"
-        + "".join(f"  {problem}\n" for problem in result.problems)
-    )
-    return 1 if result.problems else 0
+@proof(
+    "R10",
+    "spends under kill -9",
+    passes="every answered spend is there, once",
+    quick={"kills": 3, "spends": 300},
+    whole={"kills": 12, "spends": 5_000},
+)
+def measure(engine: str, *, seed: int, kills: int, spends: int) -> Outcome:
+    """Spend, and kill who spends."""
+    result = prove(engine, kills, spends, seed)
+    return Outcome(result.spends, result.problems, f"spends, {result.kills} kills")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--work"]:
+        url, account, worker, notes = sys.argv[2:]
+        work(url, int(account), worker, Path(notes))
+    sys.exit(main(measure))

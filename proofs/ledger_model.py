@@ -7,10 +7,8 @@ After every call the ledger's invariants are checked as well (ledger/invariants.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,7 +36,8 @@ from ledger.errors import LedgerError
 from ledger.models import Bucket
 from proofs import ledger_oracle as oracle
 from proofs.ledger_oracle import Refused
-from proofs.throwaway import ENGINES, Laboratory, available, laboratory
+from proofs.registry import Outcome, main, proof
+from proofs.throwaway import Laboratory, laboratory
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 STEPS = 50
@@ -351,53 +350,28 @@ def run_histories(place: Laboratory, *, histories: int, seed: int, steps: int = 
 
 
 def prove(engine: str, calls: int, seed: int) -> Tally:
-    """Run histories until so many calls were made, a hundred histories per seed, and return the sum."""
+    """Run histories until so many calls were made, at most a hundred histories per seed, and return the sum."""
     total = Tally()
     with laboratory(engine) as place:
         while total.calls < calls:
-            tally = run_histories(place, histories=100, seed=seed)
+            tally = run_histories(place, histories=min(100, max(1, calls // 30)), seed=seed)
             total = Tally(total.calls + tally.calls, total.refusals + tally.refusals, total.histories + tally.histories)
             seed += 1
     return total
 
 
-def run(quick: bool, engines: Sequence[str] = ENGINES) -> list[dict[str, object]]:
-    """Run the proof on every database that answers here."""
-    rows: list[dict[str, object]] = []
-    for engine, calls in (("sqlite", 100_000), ("postgresql", 20_000)):
-        if engine not in engines or not available(engine):
-            continue
-        started = time.monotonic()
-        total = prove(engine, 2_000 if quick else calls, seed=1)
-        rows.append(
-            {
-                "name": f"ledger model, {engine}",
-                "wrong": 0,
-                "tried": total.calls,
-                "seed": 1,
-                "seconds": time.monotonic() - started,
-                "note": f"calls in {total.histories} histories, {total.refusals} rightly refused",
-            }
-        )
-    return rows
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the proof from the command line; 0 when nothing was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=100_000)
-    parser.add_argument("--database", choices=ENGINES, default="sqlite")
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args(arguments)
-    started = time.perf_counter()
-    total = prove(chosen.database, chosen.calls, chosen.seed)
-    seconds = time.perf_counter() - started
-    sys.stdout.write(
-        f"Ledger model on {chosen.database}: 0 of {total.calls} calls wrong ({total.refusals} rightly refused), in "
-        f"{total.histories} histories, seeds from {chosen.seed}, {seconds:.0f} s\n"
-    )
-    return 0
+@proof(
+    "R9",
+    "calls that ledger and oracle judge differently",
+    passes="0 different",
+    quick={"calls": {"sqlite": 2_000, "postgresql": 500}},
+    whole={"calls": {"sqlite": 100_000, "postgresql": 20_000}},
+)
+def measure(engine: str, *, seed: int, calls: int) -> Outcome:
+    """Make so many calls of random histories; the first that differs breaks it off."""
+    total = prove(engine, calls, seed)
+    return Outcome(total.calls, [], f"calls in {total.histories} histories, {total.refusals} rightly refused")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(measure))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from billing import outcomes, sync
-from proofs.customers import REFUND_FAILS_CARD
+from proofs.customers import CARD, REFUND_FAILS_CARD
 from proofs.errands import Errand
 from proofs.shop import Shop
 from proofs.stripe_oracle import Verdict
@@ -83,14 +83,15 @@ class Rehearsal:
     def _overtake(self) -> None:
         subscription = self.shop.crowd.live_subscription()
         if subscription is not None:
-            self._scene_of_two_workers(subscription["id"], dies=self.shop.crowd.chance.random() < DEATHS)
+            dies = self.shop.crowd.chance.random() < DEATHS
+            self._scene_of_two_workers(lambda: self._change(subscription["id"]), dies=dies)
 
-    def _scene_of_two_workers(self, subscription_id: str, *, dies: bool) -> None:
+    def _scene_of_two_workers(self, change: Callable[[], object], *, dies: bool) -> None:
         """Let a slow worker read a change and a fast one the next, so that the older answer arrives last - or never."""
         self._rest()
         line = self.shop.line
         usual, line.slow_percent = line.slow_percent, 100
-        self._change(subscription_id)
+        change()
         slow = self._errand(sync.run_due)
         slow.proceed()  # to where its request has not arrived yet
         if dies and not slow.is_done:
@@ -98,7 +99,7 @@ class Rehearsal:
             slow.kill()
         else:
             slow.proceed()  # and to where its answer is under way
-            self._change(subscription_id)
+            change()
         self.shop.advance(LEASE_SECONDS)
         self._untroubled(self._work_off)
         line.slow_percent = 0
@@ -197,8 +198,10 @@ class Rehearsal:
 
     def _last_scenes(self) -> None:
         """Play what the chances may have left out, when nothing follows that would make up for what goes wrong."""
-        self._scene_of_two_workers(self._somebody_subscribes(), dies=False)
-        self._scene_of_two_workers(self._somebody_subscribes(), dies=True)
+        for dies in (False, True):
+            subscription_id = self._somebody_subscribes()
+            self._scene_of_two_workers(lambda its=subscription_id: self._change(its), dies=dies)  # type: ignore[misc]
+        self._scene_of_two_refunds()
         self._scene_of_news_during_the_fetch(self._somebody_subscribes())
         self._scene_of_one_second(self._somebody_subscribes())
         self._scene_of_a_failure(self._somebody_subscribes())
@@ -240,6 +243,21 @@ class Rehearsal:
         self.shop.sandbox.break_api("500", path=f"/v1/subscriptions/{subscription_id}")
         self._work_off()
         self.shop.sandbox.heal()
+
+    def _scene_of_two_refunds(self) -> None:
+        """Let the first half of a purchase's money be heard of after the second."""
+        crowd = self.shop.crowd
+        crowd.join(1)
+        crowd.buy(crowd.accounts[-1], "credits_30", CARD)
+        self.shop.postman.collect()
+        (charge,) = crowd.client.v1.charges.list({"limit": 1}).data
+
+        def refund() -> None:
+            self._untroubled(lambda: crowd.client.v1.refunds.create({"charge": charge.id, "amount": 1000}))
+            self.shop.postman.collect()
+            self.shop.postman.deliver_some(len(self.shop.postman.bag))
+
+        self._scene_of_two_workers(refund, dies=False)
 
     def _scene_of_a_refund_that_fails(self) -> None:
         """Let money go back, be heard of, and come again because the bank refused it."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import stripe
 import structlog
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 import clock
 import database
-from billing import inbox, stripe_catalog, sync_queue
+from billing import inbox, pacing, stripe_catalog, sync_queue
 from extensions import db, limiter
 from proofs import stripe_oracle
 from proofs.customers import Crowd, Declined
@@ -47,10 +48,10 @@ class Shop:
         """Tell whether no object is known to be out of line with Stripe."""
         return database.write(sync_queue.waiting) == 0
 
-    def judge(self) -> stripe_oracle.Verdict:
-        """Compare everything with Stripe."""
+    def judge(self, *, only: Collection[int] | None = None) -> stripe_oracle.Verdict:
+        """Compare everything with Stripe, or some accounts by their ids."""
         with Session(db.engine) as session:
-            return stripe_oracle.judge(session, self.client)
+            return stripe_oracle.judge(session, self.client, only=only)
 
     def reopen(self, seed: int) -> None:
         """Begin again with empty books and another seed."""
@@ -59,6 +60,8 @@ class Shop:
         self.sandbox.clock.freeze(START)
         limiter.reset()
         self.place.app.extensions["stripe.prices"].clear()
+        self.place.app.extensions.pop("stripe.meters", None)
+        self.set_pace(0)
         chance = random.Random(seed)  # noqa: S311 - a history, not a secret
         random.seed(seed)  # the queue's jitter
         self.sandbox.faults.chance = random.Random(seed)  # noqa: S311
@@ -68,6 +71,11 @@ class Shop:
         self.postman = Postman(self.client, self._post, WEBHOOK_SECRET, chance, types=frozenset(inbox.HANDLED))
         self.postman.collect()
         self.postman.bag.clear()
+
+    def set_pace(self, per_second: int) -> None:
+        """Let the app send so many requests a second to each endpoint of Stripe, in the time of this shop."""
+        pace = pacing.Pace(per_second, now=self.sandbox.clock.now, sleep=self.advance)
+        self.place.app.extensions["stripe.pace"] = pace
 
     def _pay(self, url: str, card: str) -> None:
         try:
@@ -82,11 +90,20 @@ class Shop:
 
 
 @contextmanager
-def open_shop(engine: str, seed: int = 1) -> Iterator[Shop]:
-    """Make a shop on a throw-away database; the app's context is pushed."""
+def open_shop(
+    engine: str,
+    seed: int = 1,
+    *,
+    settings: Mapping[str, str] | None = None,
+    between: Callable[[SlowLine], stripe.HTTPClient] = lambda line: line,
+) -> Iterator[Shop]:
+    """Make a shop on a throw-away database; the app's context is pushed.
+
+    `settings` are added to the app's, and `between` may put something between the app and its line to Stripe.
+    """
     sandbox = Sandbox(strict=False)
     line = SlowLine(sandbox.http_client())
-    with laboratory(engine, stripe_http_client=line) as place, quiet(), _one_time(sandbox):
+    with laboratory(engine, settings, stripe_http_client=between(line)) as place, quiet(), _one_time(sandbox):
         client = sandbox.client()
         nobody = Crowd(client, lambda *_: None, random.Random(seed))  # noqa: S311
         shop = Shop(place, sandbox, line, client, nobody, Postman(client, lambda *_: None, "", nobody.chance))
@@ -97,12 +114,12 @@ def open_shop(engine: str, seed: int = 1) -> Iterator[Shop]:
 @contextmanager
 def _one_time(sandbox: Sandbox) -> Iterator[None]:
     """Let the app live in the sandbox's time."""
-    original = clock.now
-    clock.now = lambda: datetime.fromtimestamp(sandbox.clock.now(), UTC)
+    # Not `clock.now` itself: the columns of tables keep hold of that for their defaults.
+    original, clock.time = clock.time, SimpleNamespace(time=sandbox.clock.now)  # type: ignore[assignment]
     try:
         yield
     finally:
-        clock.now = original
+        clock.time = original
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +47,20 @@ def available(engine: str) -> bool:
 
 
 @contextmanager
-def laboratory(engine: str, *, stripe_http_client: Any = None) -> Iterator[Laboratory]:
-    """Make a database and an app on it; remove the database at the end."""
-    with tempfile.TemporaryDirectory(prefix="tollgate-", dir=_memory()) as folder:
+def laboratory(
+    engine: str,
+    settings: Mapping[str, str] | None = None,
+    *,
+    stripe_http_client: Any = None,
+    on_disk: bool = False,
+) -> Iterator[Laboratory]:
+    """Make a database and an app on it, perhaps with more settings; remove the database at the end.
+
+    A file of SQLite's lives in memory, unless it shall be on disk.
+    """
+    with tempfile.TemporaryDirectory(prefix="tollgate-", dir=None if on_disk else _memory()) as folder:
         place = make_database(engine, Path(folder))
-        app = create_app(config(place.url), stripe_http_client=stripe_http_client)
+        app = create_app(config(place.url, settings), stripe_http_client=stripe_http_client)
         try:
             with app.app_context():
                 Base.metadata.create_all(db.engine)
@@ -63,7 +72,7 @@ def laboratory(engine: str, *, stripe_http_client: Any = None) -> Iterator[Labor
             place.drop()
 
 
-def config(url: str) -> Config:
+def config(url: str, settings: Mapping[str, str] | None = None) -> Config:
     """Return settings that are good enough to reach a database, and nothing else."""
     return Config.from_env(
         {
@@ -72,7 +81,9 @@ def config(url: str) -> Config:
             "SECURITY_PASSWORD_SALT": "proof " * 8,
             "STRIPE_SECRET_KEY": "sk_test_sandbox",
             "STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+            "STRIPE_REQUESTS_PER_SECOND": "0",  # time is simulated in most of them
             "DATABASE_URL": url,
+            **(settings or {}),
         }
     )
 
