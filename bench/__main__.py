@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="shorter rounds, for a first look")
     chosen = parser.parse_args(arguments)
     started, rows = time.monotonic(), []
-    _say(f"{'measurement':46} {'ours':>12} {'bare':>12} {'ratio':>7}  note")
+    _say(f"{'measurement':46} {'ours':>12} {'bare':>12} {'ratio':>7} {'by CPU':>7}  note")
     for name in chosen.names or names:
         for row in importlib.import_module(f"bench.{name}").run(quick=chosen.quick):
             rows.append(row)
@@ -37,8 +37,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _line(row: dict[str, object]) -> str:
-    ratio = f"{row['ratio']:.2f}" if row.get("ratio") is not None else ""
-    figures = f"{_figure(row['ours']):>12} {_figure(row.get('bare')):>12} {ratio:>7}"
+    ratio, by_cpu = (f"{row[name]:.2f}" if row.get(name) is not None else "" for name in ("ratio", "cpu_ratio"))
+    figures = f"{_figure(row['ours']):>12} {_figure(row.get('bare')):>12} {ratio:>7} {by_cpu:>7}"
     return f"{row['name']:46} {figures}  {row['unit']}. {row['note']}"
 
 

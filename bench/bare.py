@@ -1,6 +1,6 @@
 """The bare minimum that ours is measured against: plain Flask views on the bare database driver.
 
-Beside them a page as people write it: the same queries through SQLAlchemy, and the same text through a template.
+Beside them a page as people write it: the same selects through an ORM session, and the same text through a template.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import psycopg
 import sqlalchemy as sa
 import stripe
 from flask import Flask, Response, render_template, request
+from sqlalchemy.orm import Session
 
 SECONDS_OF_TOLERANCE = 300
 _local = threading.local()
@@ -76,13 +77,15 @@ def page() -> Flask:
 
 
 def usual_page() -> Flask:
-    """A view that sends recorded queries through SQLAlchemy and puts each text of the page into a template.
+    """A view as people write it: the page's own selects through an ORM session, its texts in one flat template.
 
-    The template has neither macros nor layouts, and nobody is signed in.
+    The selects are the very statement objects that our page sends, composed once, with the same parameters; so both
+    sides do the same work of SQLAlchemy's. Nothing else happens: nobody is signed in, no form has a token, nothing is
+    logged, no header is added, and the template has neither macros nor layouts.
     """
-    app, engine = Flask(__name__), sa.create_engine(os.environ["DATABASE_URL"])
     recorded = json.loads(Path(os.environ["BARE_PAGE"]).read_text())
-    queries = [(sql, tuple(given) if isinstance(given, list) else given) for sql, given in recorded["queries"]]
+    selects = _selects_of(recorded["path"], recorded["cookie"])
+    app, engine = Flask(__name__), sa.create_engine(os.environ["DATABASE_URL"])
     texts, source = _as_template(recorded["body"])
     app.jinja_env.keep_trailing_newline = True
     app.jinja_env.autoescape = True
@@ -90,12 +93,33 @@ def usual_page() -> Flask:
 
     @app.get("/page")
     def show() -> str:
-        with engine.connect() as database:
-            for sql, parameters in queries:
-                database.exec_driver_sql(sql, parameters).fetchall()
+        with Session(engine) as session:
+            for statement, parameters in selects:
+                session.execute(statement, parameters).all()
         return render_template(template, texts=texts)
 
     return app
+
+
+def _selects_of(path: str, cookie: str) -> list[tuple[Any, Any]]:
+    """Return the statements that our page sends, as SQLAlchemy gets them."""
+    from app import create_app
+    from extensions import db
+
+    ours, selects = create_app(), []
+
+    def note(_connection: Any, statement: Any, multiple: Any, parameters: Any, _options: Any) -> None:
+        selects.append((statement, multiple[0] if multiple else parameters))
+
+    with ours.app_context():
+        sa.event.listen(db.engine, "before_execute", note)
+        page = ours.test_client(use_cookies=False).get(path, headers={"Cookie": cookie}, base_url="http://127.0.0.1")
+        sa.event.remove(db.engine, "before_execute", note)
+        db.session.remove()
+        db.engine.dispose()
+    if page.status_code != 200:
+        raise RuntimeError(f"{path} answered {page.status_code}")
+    return selects
 
 
 def _as_template(body: str) -> tuple[list[str], str]:

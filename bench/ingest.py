@@ -21,24 +21,18 @@ def run(*, quick: bool) -> list[dict[str, Any]]:
 def _measure(name: str, url: str, *, quick: bool) -> dict[str, Any]:
     servers.migrated_app(url)
     environment = servers.settings(url)
-    seconds, rounds = (1.0, 3) if quick else (3.0, 7)
+    seconds, rounds = (1.0, 4) if quick else (1.5, 16)
     with (
-        servers.gunicorn("app:create_app()", environment) as our_port,
-        servers.gunicorn("bench.bare:ingest()", environment) as bare_port,
+        servers.gunicorn("app:create_app()", environment) as our_server,
+        servers.gunicorn("bench.bare:ingest()", environment) as bare_server,
     ):
         ours, bare = load.interleaved(
             rounds,
-            lambda: load.measure(our_port, events(), seconds=seconds),
-            lambda: load.measure(bare_port, events(), seconds=seconds),
+            lambda: load.measure(our_server, events(), seconds=seconds),
+            lambda: load.measure(bare_server, events(), seconds=seconds),
         )
-    return {
-        "name": f"webhook ingest, {name}",
-        "ours": ours,
-        "bare": bare,
-        "ratio": ours / bare,
-        "unit": "events/s",
-        "note": "signed, stored, marked dirty, committed; bare: verify and insert one row",
-    }
+    note = "signed, stored, marked dirty, committed; bare: verify and insert one row"
+    return load.row(f"webhook ingest, {name}", ours, bare, unit="events/s", note=note)
 
 
 def events() -> Iterator[bytes]:

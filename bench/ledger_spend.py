@@ -12,20 +12,32 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from itertools import count
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import psycopg
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 import clock
 import database
 from extensions import db
 from ledger import granting, invariants, spending
+from ledger.prepared import Prepared
 from proofs.throwaway import ENGINES, Laboratory, available, laboratory
 
 Row = dict[str, object]
 Statement = tuple[str, Any]
+
+
+class Cost(NamedTuple):
+    """What a chunk of spends took: on the clock, and of this process's processor time, which others do not lengthen."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+Turn = tuple[Cost, Cost]
 
 # Small turns, and the median of their ratios: what else the machine does meanwhile hits both sides alike or drops out.
 CHUNK = 10
@@ -33,6 +45,7 @@ WARM_UP = 5
 CREDITS = 1_000_000
 ACCOUNTS = 100
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+PLACES = {False: " in memory", True: " on disk"}
 
 
 def run(quick: bool) -> Iterator[Row]:
@@ -40,17 +53,22 @@ def run(quick: bool) -> Iterator[Row]:
     rounds, entries = (20, 100_000) if quick else (200, 1_000_000)
     for engine in filter(available, ENGINES):
         yield against_the_driver(engine, rounds)
+        if engine == "sqlite":
+            yield against_the_driver(engine, min(rounds, 50), on_disk=True)
         yield from against_an_empty_ledger(engine, entries, rounds)
 
 
-def against_the_driver(engine: str, rounds: int) -> Row:
-    """Compare spends with their own statements, recorded and replayed."""
+def against_the_driver(engine: str, rounds: int, *, on_disk: bool = False) -> Row:
+    """Compare spends with their own statements, recorded and replayed.
+
+    SQLite's file is in memory, where a spend is nothing but processor time, or on the disk that a real one waits for.
+    """
     with ExitStack() as stack:
-        model, ours, bare = (stack.enter_context(laboratory(engine)) for _ in range(3))
+        model, ours, bare = (stack.enter_context(laboratory(engine, on_disk=on_disk)) for _ in range(3))
         accounts = {id(place): _open_account(place) for place in (model, ours, bare)}
         numbers = count()
         replay = stack.enter_context(_driver(bare))
-        turns: list[tuple[float, float]] = []
+        turns: list[Turn] = []
         for round_ in range(rounds + WARM_UP):
             keys = [f"spend {next(numbers)}" for _ in range(CHUNK)]
             recorded = _record(model, accounts[id(model)], keys)
@@ -63,12 +81,13 @@ def against_the_driver(engine: str, rounds: int) -> Row:
             )
         if _state(ours) != _state(bare):
             raise RuntimeError("the replay did something else than the ledger")
-    ours_us, bare_us, ratio = _summary(turns)
+    ours_us, bare_us, ratio, cpu_ratio = _summary(turns)
     return {
-        "name": f"spend, {NAMES[engine]}",
+        "name": f"spend, {NAMES[engine]}{PLACES[on_disk] if engine == 'sqlite' else ''}",
         "ours": 1e6 / ours_us,
         "bare": 1e6 / bare_us,
         "ratio": 1 / ratio,
+        "cpu_ratio": 1 / cpu_ratio,
         "unit": "spends/s",
         "note": f"bare: the same {len(recorded[0])} statements through the driver; medians of {rounds} turns",
     }
@@ -92,14 +111,15 @@ def against_an_empty_ledger(engine: str, entries: int, rounds: int) -> list[Row]
                     is_first=bool(round_ % 2),
                 )
             )
-        checked = _seconds(lambda: _check(big))
-    big_us, empty_us, ratio = _summary(turns)
+        checked = _cost(lambda: _check(big)).seconds
+    big_us, empty_us, ratio, cpu_ratio = _summary(turns)
     return [
         {
             "name": f"spend in {entries:,} entries, {NAMES[engine]}",
             "ours": big_us,
             "bare": empty_us,
             "ratio": ratio,
+            "cpu_ratio": cpu_ratio,
             "unit": "us/spend",
             "note": f"bare: the same in an empty ledger; a ratio of 1 is no growth; medians of {rounds} turns",
         },
@@ -114,18 +134,22 @@ def against_an_empty_ledger(engine: str, entries: int, rounds: int) -> list[Row]
     ]
 
 
-def _take_turns(ours: Callable[[], object], bare: Callable[[], object], *, is_first: bool) -> tuple[float, float]:
+def _take_turns(ours: Callable[[], object], bare: Callable[[], object], *, is_first: bool) -> Turn:
     if is_first:
-        return _seconds(ours), _seconds(bare)
-    seconds = _seconds(bare)
-    return _seconds(ours), seconds
+        return _cost(ours), _cost(bare)
+    cost = _cost(bare)
+    return _cost(ours), cost
 
 
-def _summary(turns: list[tuple[float, float]]) -> tuple[float, float, float]:
-    """Return the microseconds of one spend on each side, and the ratio of time, as medians without the warm-up."""
+def _summary(turns: list[Turn]) -> tuple[float, float, float, float]:
+    """Return each side's microseconds for a spend, and the ratios of time and of processor time, without the warm-up.
+
+    All of them are medians.
+    """
     counted = turns[WARM_UP:]
-    ours, bare = (median(turn[side] for turn in counted) / CHUNK * 1e6 for side in (0, 1))
-    return ours, bare, median(turn[0] / turn[1] for turn in counted)
+    ours, bare = (median(turn[side].seconds for turn in counted) / CHUNK * 1e6 for side in (0, 1))
+    time_ratio = median(mine.seconds / its.seconds for mine, its in counted)
+    return ours, bare, time_ratio, median(mine.cpu_seconds / its.cpu_seconds for mine, its in counted)
 
 
 def _open_account(place: Laboratory) -> int:
@@ -144,18 +168,18 @@ def _spend(place: Laboratory, account_id: int, keys: list[str]) -> None:
 
 
 def _record(place: Laboratory, account_id: int, keys: list[str]) -> list[list[Statement]]:
-    """Return the statements of each spend as the driver gets them, BEGIN included where it is a statement."""
+    """Return the statements of each spend as the driver gets them; all of them are prepared ones."""
     spends: list[list[Statement]] = []
+    ready = Prepared.ready
 
-    def listen(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        spends[-1].append((statement, parameters))
+    def note(*given: Any) -> Statement:
+        spends[-1].append(ready(*given))
+        return spends[-1][-1]
 
-    with place.app.app_context():
-        event.listen(db.engine, "before_cursor_execute", listen)
+    with mock.patch.object(Prepared, "ready", note):
         for key in keys:
             spends.append([])
             _spend(place, account_id, [key])
-        event.remove(db.engine, "before_cursor_execute", listen)
     return spends
 
 
@@ -171,6 +195,8 @@ def _driver(place: Laboratory) -> Iterator[Callable[[list[list[Statement]]], Non
     def replay(spends: list[list[Statement]]) -> None:
         for statements in spends:
             cursor = connection.cursor()
+            if not isinstance(connection, psycopg.Connection):  # which begins by itself
+                cursor.execute("BEGIN IMMEDIATE")
             for statement, parameters in statements:
                 cursor.execute(statement, parameters)
                 if cursor.description is not None:
@@ -244,7 +270,7 @@ def _check(place: Laboratory) -> None:
             raise RuntimeError("the filled ledger contradicts itself")
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _cost(work: Callable[[], object]) -> Cost:
+    started, cpu_started = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - started
+    return Cost(time.perf_counter() - started, time.process_time() - cpu_started)
