@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -46,6 +47,7 @@ class SqliteFile:
     def remember(self, engine: sa.Engine) -> None:
         """Take the present content as the state to go back to."""
         engine.dispose()  # the last connection to close writes the WAL back into the file
+        sa.event.listen(engine, "connect", _reverse_unordered_rows)
         shutil.copyfile(self.path, self.template)
 
     def restore(self, engine: sa.Engine) -> None:
@@ -57,6 +59,11 @@ class SqliteFile:
 
     def drop(self) -> None:
         """Leave the file to the temporary folder it is in."""
+
+
+def _reverse_unordered_rows(connection: sqlite3.Connection, _record: object) -> None:
+    # Who asks in no order gets the other one than they are used to, as PostgreSQL gives now and then.
+    connection.execute("PRAGMA reverse_unordered_selects=ON")
 
 
 class PostgresqlDatabase:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import select
@@ -104,8 +105,8 @@ class Office:
 
     def mails(self, ann: Person) -> list[str]:
         """Return the templates of the mails that were promised to a customer, but for receipts."""
-        mails = [mail for mail in self.all(Email) if mail.account_id == ann.account_id]
-        return [mail.template for mail in mails if mail.template != "receipt"]
+        mails = sorted(self.all(Email), key=attrgetter("id"))
+        return [mail.template for mail in mails if mail.account_id == ann.account_id and mail.template != "receipt"]
 
     def keys(self, ann: Person) -> list[ApiKey]:
         """Return a customer's API keys."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
 import clock as app_clock
@@ -222,7 +222,7 @@ def test_an_upgrade_in_the_second_in_which_a_month_begins_grants_that_month_once
         month = {"starts_at": add_months(starts_at, 1), "ends_at": add_months(starts_at, 2)}
         month["paid_until"] = add_months(starts_at, 12)
         assert not plan_grants.add_month(session, ann.account_id, "sub_1", **month)
-        granted = session.scalars(select(PlanGrant).where(PlanGrant.stripe_subscription_id == "sub_1"))
+        granted = session.scalars(grants_of("sub_1"))
         assert [(g.source.partition(":")[0], g.credits) for g in granted] == [
             ("invoice", 20),
             ("plan", 20),
@@ -256,7 +256,7 @@ def test_months_wait_until_everything_before_them_is_known(shop: Stripe, clock: 
         while sync.run_due():
             pass
         worker.grant_due_allowances()
-        granted = db.session.scalars(select(PlanGrant).where(PlanGrant.stripe_subscription_id == subscription_id))
+        granted = db.session.scalars(grants_of(subscription_id))
         assert [(g.plan_key, g.credits) for g in granted] == [
             ("starter", 20),
             ("starter", 20),
@@ -450,6 +450,10 @@ def test_invoices_that_were_fetched_while_nobody_owned_their_customer_still_come
         granted = {f"invoice:{invoice_id}" for invoice_id in paid}
         found = db.session.scalars(select(PlanGrant).where(PlanGrant.source.in_(granted)).order_by(PlanGrant.id)).all()
         assert [(grant.stripe_invoice_id, grant.credits) for grant in found] == [(paid[0], 20), (paid[1], 30)]
+
+
+def grants_of(subscription_id: str) -> Select[tuple[PlanGrant]]:
+    return select(PlanGrant).where(PlanGrant.stripe_subscription_id == subscription_id).order_by(PlanGrant.id)
 
 
 def owned_by(session: Session, account_id: int, customer_id: str | None) -> str | None:

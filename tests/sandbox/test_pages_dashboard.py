@@ -84,7 +84,7 @@ def test_a_delivery_shows_request_and_answer_and_is_sent_again(busy):
     said = words(browser.get(f"/dashboard/deliveries/{row['delivery_id']}"))
     assert "Stripe-Signature t=" in said
     assert press(browser, f"/dashboard/deliveries/{row['delivery_id']}/resend").status_code == 303
-    tries = busy.store.rows("SELECT status FROM attempts WHERE delivery_id = ?", row["delivery_id"])
+    tries = busy.store.rows("SELECT status FROM attempts WHERE delivery_id = ? ORDER BY seq", row["delivery_id"])
     assert [one["status"] for one in tries] == [500, None]  # Nobody listens on port 9.
 
 
