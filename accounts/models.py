@@ -123,6 +123,16 @@ class Account(Base):
         return f"<Account {self.public_id}>"
 
 
+class FormerCustomer(Base):
+    """A customer at Stripe that was an account's until it was deleted there; what it had bought still is."""
+
+    __tablename__ = "former_customers"
+
+    stripe_customer_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"), index=True)
+    replaced_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class Membership(Base):
     """A person's part in an account; the database holds that at most one owns it."""
 

@@ -172,6 +172,10 @@ class Invoice(Base):
     total_cents: Mapped[int]
     paid_cents: Mapped[int]
     remaining_cents: Mapped[int]
+    # What a paid one was settled with in all: charges, the customer's balance, money outside Stripe. Null: not known.
+    settled_cents: Mapped[int | None]
+    # What credit notes gave back of that other than by refunds: to the customer's balance, or outside Stripe.
+    credited_cents: Mapped[int] = mapped_column(server_default="0")
     attempts: Mapped[int]
     next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # The payment method that was refused last, and whether the bank only wants to see the customer.
