@@ -156,11 +156,6 @@ def find_account(session: Session, *, public_id: str) -> Account | None:
     return session.scalar(select(Account).where(Account.public_id == public_id))
 
 
-def find_account_of_customer(session: Session, stripe_customer_id: str) -> Account | None:
-    """Return the account that a Stripe customer belongs to."""
-    return session.scalar(select(Account).where(Account.stripe_customer_id == stripe_customer_id))
-
-
 def find_user(session: Session, email: str) -> User | None:
     """Return the person behind an address, however it is spelled (identity.email_key)."""
     return session.scalar(select(User).where(User.email_key == email_key(email)))

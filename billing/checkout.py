@@ -80,7 +80,7 @@ def start(account_id: int, price_key: str, *, base_url: str, ui: str = "hosted",
     try:
         answer = _create(intent, params)
     except errors.StripeObjectMissing:
-        if not customers.forget_lost(account_id, customer_id):
+        if not customers.retire_lost(account_id, customer_id):
             raise
         return start(account_id, price_key, base_url=base_url, ui=ui, next_path=next_path)
     if intent.ui == "embedded":
@@ -218,16 +218,24 @@ def _expire(intent: CheckoutIntent) -> None:
 def _is_still_open(intent: CheckoutIntent) -> bool:
     """Ask Stripe before offering a session again: it may have been paid while its webhook is still under way."""
     session_id = intent.stripe_session_id or ""
-    try:
-        status = gateway.retrieve_checkout_session(session_id, quick=True)["status"]
-    except errors.StripeObjectMissing:
-        status = "expired"  # a local Stripe that was reset has forgotten it
-    if status == "open":
+    status, customer_id = "expired", None
+    with suppress(errors.StripeObjectMissing):  # a local Stripe that was reset has forgotten it
+        found = gateway.retrieve_checkout_session(session_id, quick=True)
+        status, customer_id = found["status"], found["customer"]
+    if status == "open" and customer_id == database.write(_customer_of, intent.account_id):
         return True
+    if status == "open":
+        with suppress(errors.StripeRefused):  # its customer was deleted: nobody can pay it
+            gateway.expire_checkout_session(session_id)
+        status = "expired"
     if status == "complete" and intent.mode == "subscription":
         raise errors.AlreadyPaid(session_id)
     database.write(_set_status, intent.id, status)
     return False
+
+
+def _customer_of(session: Session, account_id: int) -> str | None:
+    return session.scalar(select(Account.stripe_customer_id).where(Account.id == account_id))
 
 
 def _set_status(session: Session, intent_id: int, status: str) -> None:

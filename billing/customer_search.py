@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, ScalarSelect, or_, select
 from sqlalchemy.orm import Session
 
-from accounts.models import OWNER, Account, Membership, User
+from accounts.models import OWNER, Account, FormerCustomer, Membership, User
 from billing.models import Payment, Subscription
 from billing.reversals import Dispute, Refund
 from ledger.models import Wallet
@@ -86,6 +86,7 @@ def _matches(text: str, email: ScalarSelect[str]) -> Sequence[ColumnElement[bool
         Account.name.icontains(text, autoescape=True),
         Account.public_id == text,
         Account.stripe_customer_id == text,
+        Account.id.in_(select(FormerCustomer.account_id).where(FormerCustomer.stripe_customer_id == text)),
         Account.id.in_(select(Subscription.account_id).where(Subscription.stripe_id == text)),
         Account.id.in_(select(Payment.account_id).where(or_(*(column == text for column in payment)))),
         Account.id.in_(select(Refund.account_id).where(Refund.stripe_id == text)),

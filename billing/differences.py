@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts.models import Account
-from billing import access, plan_periods, returned, subscriptions
+from billing import access, customers, plan_periods, returned, subscriptions
 from billing.models import CheckoutIntent, Payment, PlanGrant, StripeObject, Subscription
 from billing.purchase_tables import TopUp
 from billing.reversals import Dispute, Refund
@@ -212,6 +212,4 @@ def _mirrored(session: Session, kind: str, page: Sequence[Json]) -> dict[str, Js
 
 def _accounts_of(session: Session, page: Sequence[Json]) -> dict[str, int]:
     """Return the accounts here that own the customers of a page."""
-    named = {thing["customer"] for thing in page if thing.get("customer")}
-    query = select(Account.stripe_customer_id, Account.id).where(Account.stripe_customer_id.in_(named))
-    return {str(customer_id): account_id for customer_id, account_id in session.execute(query)}
+    return customers.owners_of(session, {thing["customer"] for thing in page if thing.get("customer")})

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from flask import current_app
-from sqlalchemy import func, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 import clock
-from accounts.models import Account
+from accounts.models import Account, FormerCustomer
 from billing import access, catalog, pulse, returned, sync_queue
 from billing.doctor_words import Check, Told
 from billing.models import CheckoutIntent, Payment, PlanGrant, StripeEvent, StripeObject, Subscription, SyncTask
@@ -213,6 +213,10 @@ def _owners(session: Session) -> Iterator[Told]:
             .where(
                 StripeObject.stripe_customer_id.is_not(None),
                 Account.stripe_customer_id.is_distinct_from(StripeObject.stripe_customer_id),
+                ~exists().where(
+                    FormerCustomer.stripe_customer_id == StripeObject.stripe_customer_id,
+                    FormerCustomer.account_id == table.account_id,
+                ),
             )
         )
         for stripe_id, account_id in session.execute(query):

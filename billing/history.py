@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from accounts.audit import AuditEntry
 from accounts.models import Account
+from billing import customers
 from billing.models import Payment, StripeEvent, StripeObject, Subscription
 from billing.money import in_words
 from billing.returned import CLOSED
@@ -136,8 +137,6 @@ def _mails(session: Session, account: Account, before: datetime | None, limit: i
 
 
 def _events(session: Session, account: Account, before: datetime | None, limit: int) -> Iterator[Entry]:
-    if account.stripe_customer_id is None:
-        return
     # Only the columns that are shown: payloads are large.
     query = (
         select(StripeEvent.received_at, StripeEvent.type, StripeEvent.stripe_id, StripeEvent.deliveries)
@@ -145,7 +144,7 @@ def _events(session: Session, account: Account, before: datetime | None, limit: 
             StripeObject,
             (StripeObject.kind == StripeEvent.object_kind) & (StripeObject.stripe_id == StripeEvent.object_id),
         )
-        .where(StripeObject.stripe_customer_id == account.stripe_customer_id)
+        .where(StripeObject.stripe_customer_id.in_(customers.all_of(session, account)))
     )
     for row in session.execute(_newest(query, StripeEvent.received_at, before, limit)):
         times = f", delivered {row.deliveries} times" if row.deliveries > 1 else ""

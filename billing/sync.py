@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 import clock
 import database
 import failpoints
+from accounts import people
 from accounts.models import Account
 from billing import (
     access,
@@ -29,6 +30,7 @@ from billing import (
     charges,
     checkout,
     collecting,
+    customers,
     entitlements,
     errors,
     extra_subscriptions,
@@ -158,7 +160,10 @@ def _lock_account(session: Session, customer_id: str | None) -> int | None:
     if customer_id is None:
         return None
     query = select(Account.id).where(Account.stripe_customer_id == customer_id).with_for_update()
-    return session.scalar(query)
+    found = session.scalar(query)
+    if found is None and (found := customers.owner_of(session, customer_id)) is not None:
+        people.lock_account(session, found)  # it was deleted at Stripe; what it had bought is still the account's
+    return found
 
 
 def _is_newest(session: Session, claim: Claim, fetched: Json) -> bool:
@@ -281,6 +286,11 @@ def _apply_payment_intent(session: Session, account_id: int, fetched: Json, _cla
 
 
 def _apply_customer(session: Session, account_id: int, fetched: Json, _claim: Claim) -> None:
+    if fetched.get("deleted"):
+        customers.retire(session, account_id, fetched["id"])
+        return
+    if fetched["id"] != people.get_account(session, account_id).stripe_customer_id:
+        return  # it was deleted meanwhile, and another one buys for the account
     saved_cards.apply(session, account_id, fetched)
     subscription = access.subscription_of(session, account_id)
     default = (fetched.get("invoice_settings") or {}).get("default_payment_method")

@@ -17,8 +17,7 @@ import clock
 import database
 from accounts import people
 from accounts.identity import email_key
-from accounts.models import Account
-from billing import catalog
+from billing import catalog, customers
 from billing.models import Status, TrialUse
 
 Json = dict[str, Any]
@@ -68,7 +67,7 @@ def is_to_be_ended(session: Session, stripe_subscription: Json) -> bool:
     """Tell whether a fetched subscription is on a trial that somebody with its card or name had before."""
     if stripe_subscription["status"] != Status.TRIALING or not _is_from_checkout(stripe_subscription):
         return False
-    account_id = session.scalar(select(Account.id).where(Account.stripe_customer_id == stripe_subscription["customer"]))
+    account_id = customers.owner_of(session, stripe_subscription["customer"])
     if account_id is None or session.get(TrialUse, f"subscription:{stripe_subscription['id']}") is not None:
         return False
     keys = _keys(session, account_id, stripe_subscription)

@@ -9,7 +9,7 @@ from flask import current_app, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from accounts.models import ADMIN
-from billing import collecting, errors, stripe_catalog, stripe_life, sync
+from billing import collecting, customers, errors, stripe_catalog, stripe_life, sync
 from billing.models import Subscription
 from blueprints.billing.base import bp, look_again, own_subscription
 from config import Config
@@ -38,7 +38,9 @@ def portal() -> Response:
     try:
         flow = _flow(asked, subscription)
         url = stripe_life.open_portal(customer_id, return_url=_back(), configuration=pushed, flow=flow)
-    except errors.StripeRefused:
+    except errors.StripeRefused as refused:
+        if isinstance(refused, errors.StripeObjectMissing) and customers.retire_lost(current_account().id, customer_id):
+            raise errors.NoCustomer from refused
         if asked != CHANGE:
             raise
         # Plans are changed on this site, which shows what that does to credits, unless the portal was told to.
