@@ -6,7 +6,8 @@
 
 Prints for each module how many faults were made and killed, the lines and branches that no test reaches, and every
 fault that survived. Those that change nothing anybody could notice are listed with the reason in equivalents.toml
-beside this file. What only PostgreSQL can notice is tried there too, where a server answers.
+beside this file, and tried with --excused only. What only PostgreSQL can notice is tried there too, where a server
+answers.
 
 With --keep, what was found is kept in a file, and what was killed there is not tried again: after tests were added,
 only what had survived is. The exit status is 1 when fewer than 90 of 100 are killed, or a line or branch is not
@@ -147,6 +148,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--keep", type=Path, metavar="FILE", help="where to keep what was found, and to go on from")
     parser.add_argument("--slowest", type=float, default=10.0, help="leave tests out that take longer, in seconds")
     parser.add_argument("--budget", type=float, default=20.0, help="how long tests may run on one fault, in seconds")
+    parser.add_argument("--excused", action="store_true", help="try those of equivalents.toml as well, which take long")
     parser.add_argument("--at-least", type=float, default=90.0, help="how many of 100 must be killed")
     chosen = parser.parse_args(arguments)
     areas = {name: AREAS[name] for name in chosen.names if name in AREAS}
@@ -168,7 +170,8 @@ def _try(name: str, area: Area, chosen: argparse.Namespace) -> float:
         for mutant in mutations.find(ast.parse((ROOT / source).read_text()))
     ]
     known = _killed_before(chosen.keep)
-    wanted = [number for number, key in enumerate(keys) if key not in known]
+    alike = set() if chosen.excused else _excused() & set(keys)
+    wanted = [number for number, key in enumerate(keys) if key not in known | alike]
     if chosen.sample is not None and chosen.sample < len(wanted):
         wanted = random.Random(chosen.seed).sample(wanted, chosen.sample)  # noqa: S311 - a sample, not a secret
     results = _work(sources, area.tests, wanted, chosen)
@@ -181,15 +184,25 @@ def _try(name: str, area: Area, chosen: argparse.Namespace) -> float:
         with chosen.keep.open("a") as file:
             file.writelines(json.dumps(result) + "\n" for result in results if "end" in result)
     gaps = _say_coverage(results)
-    before = [dict(zip(("module", "where", "change"), key, strict=True)) for key in keys if key in known]
-    killed, tried = _say_mutants(
-        [result for result in results if "end" in result] + [{**each, "end": "killed", "line": 0} for each in before]
-    )
+    before = [_not_tried(key, "killed") for key in keys if key in known]
+    left_out = [_not_tried(key, "equivalent") for key in keys if key in alike - known]
+    killed, tried = _say_mutants([result for result in results if "end" in result] + before + left_out)
     share = 100 * killed / max(1, tried)
     seconds = time.monotonic() - started
     count = f"{killed} of {tried} faults killed ({share:.1f} %{f', {len(before)} of them before' if before else ''})"
     _say(f"{name}: {count}, {gaps} lines or branches not reached, {seconds:.0f} s\n")
     return 0.0 if gaps else share
+
+
+def _excused() -> set[tuple[str, str, str]]:
+    """Return the faults that change nothing anybody could notice."""
+    excused = tomllib.loads(EQUIVALENTS.read_text()).get("equivalent", [])
+    return {(entry["module"], entry["where"], entry["change"]) for entry in excused}
+
+
+def _not_tried(key: tuple[str, str, str], end: str) -> Result:
+    module, where, change = key
+    return {"module": module, "where": where, "change": change, "end": end, "line": 0}
 
 
 def _killed_before(file: Path | None) -> set[tuple[str, str, str]]:
@@ -262,7 +275,7 @@ def _say_progress(session: subprocess.Popen[bytes], results: Path, *, of: int) -
         time.sleep(0.2)
         if time.monotonic() - said > HEARTBEAT_SECONDS:
             said = time.monotonic()
-            lines = [line for line in results.read_text().splitlines() if "end" in line] if results.exists() else []
+            lines = [line for line in results.read_text().splitlines() if '"end":' in line] if results.exists() else []
             alive = sum(not any(f'"end": "{end}"' in line for end in NOTICED) for line in lines)
             _say(f"  ... {len(lines)} of {of} tried, {alive} not killed so far")
 
@@ -281,8 +294,7 @@ def _say_coverage(results: list[Result]) -> int:
 
 def _say_mutants(results: list[Result]) -> tuple[int, int]:
     """Say what survived, module by module; return how many were killed of those that could be."""
-    excused = tomllib.loads(EQUIVALENTS.read_text()).get("equivalent", [])
-    known = {(entry["module"], entry["where"], entry["change"]) for entry in excused}
+    known = _excused()
     killed = tried = 0
     for module in sorted({result["module"] for result in results}):
         own = [result for result in results if result["module"] == module]
@@ -291,7 +303,10 @@ def _say_mutants(results: list[Result]) -> tuple[int, int]:
         alive = [r for r in own if r not in alike and r not in dead]
         killed, tried = killed + len(dead), tried + len(own) - len(alike)
         _say(f"{module:32} {len(dead)} of {len(own) - len(alike)} faults killed, {len(alike)} equivalent")
-        for result in sorted(alive, key=lambda r: r["line"]):
+        wrongly_excused = [
+            {**r, "end": "noticed, though excused"} for r in dead if (module, r["where"], r["change"]) in known
+        ]
+        for result in sorted(alive + wrongly_excused, key=lambda r: r["line"]):
             _say(f"  {result['line']:4} {result['end']:9} {result['where']}: {result['change']}")
     return killed, tried
 
@@ -302,4 +317,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the session ends with it
     sys.exit(main(sys.argv[1:]))

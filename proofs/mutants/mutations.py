@@ -1,7 +1,7 @@
 """The faults: for a module's source every small change of one place, told apart by what it changes and where.
 
-Left alone are words (strings), types, defaults of parameters, what a class declares (tables and fields), and the
-points at which proofs end a process.
+Left alone are words (strings), types, defaults of parameters, what a class declares (tables and fields), the points at
+which proofs end a process, and the `strict` of a zip, which asserts and does nothing.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _instead_of_statement(node: ast.stmt) -> Iterator[ast.AST]:
 
 def _expression(holder: ast.AST, field: str, index: int | None, *, statement: ast.stmt, where: str) -> Iterator[Mutant]:
     node = getattr(holder, field) if index is None else getattr(holder, field)[index]
-    if isinstance(node, ast.JoinedStr):
+    if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.keyword) and node.arg == "strict"):
         return
     for new in _instead_of(node):
         yield _mutant(holder, field, index, new, statement=statement, where=where)

@@ -18,7 +18,7 @@ import time
 import traceback
 import types
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -58,7 +58,8 @@ class Session:
         )
         self._coverage.start()
         # Nothing is captured: what a fork says goes nowhere, and the results have a way of their own.
-        return int(pytest.main([*tests, "-q", "-s", "-p", "no:cacheprovider", "--no-header"], plugins=[self]))
+        options = ["-q", "-s", "-p", "no:cacheprovider", "--no-header", "--tb=native"]  # others cost more than the test
+        return int(pytest.main([*tests, *options], plugins=[self]))
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Leave out what needs a window: a browser is slow, and lives in no fork."""
@@ -147,7 +148,7 @@ class Session:
                 yield path, tree, mutant
 
     def _reaching(self, path: Path, mutant: Mutant, items: Sequence[pytest.Item]) -> list[pytest.Item]:
-        """Return the tests that reach a change: those that killed another of its function, then of every file one.
+        """Return the tests that reach a change: those that killed another of its function, then of every file in turn.
 
         What runs when a module is imported is reached by all tests that reach the module.
         """
@@ -158,11 +159,11 @@ class Session:
             reached = {context for tests in contexts.values() for context in tests}
         found = [item for item in items if item.nodeid in reached and self.seconds[item.nodeid] <= self.slowest]
         found.sort(key=lambda item: self.seconds[item.nodeid])
-        places: Counter[Path] = Counter()
+        spent: dict[Path, float] = defaultdict(float)
         turns = {}
-        for item in found:  # the fastest of each file, then the next of each: those of one file are much alike
-            turns[item.nodeid] = places[item.path]
-            places[item.path] += 1
+        for item in found:  # those of one file are much alike: each file gets as much time, for its fastest first
+            spent[item.path] += self.seconds[item.nodeid]
+            turns[item.nodeid] = spent[item.path]
         kills = self._killers_of(path, mutant)
         return sorted(found, key=lambda item: (-kills[item.nodeid], turns[item.nodeid]))
 

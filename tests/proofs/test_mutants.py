@@ -28,7 +28,7 @@ class Row:
     width = 20
     def half(self):
         def cut(of): return of / 2
-        return cut(self.width)
+        return cut(*zip(self.width, strict=True))
 '''
 
 
@@ -52,7 +52,7 @@ def test_every_operator_number_guard_call_and_result_is_changed_once() -> None:
         ("Row.half", "return of / 2  ->  return None"),
         ("Row.half", "return of / 2  ->  return of * 2"),
         ("Row.half", "return of / 2  ->  return of / 3"),
-        ("Row.half", "return cut(self.width)  ->  return None"),
+        ("Row.half", "return cut(*zip(self.width, strict=True))  ->  return None"),
     ]
 
 
