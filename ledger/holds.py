@@ -189,7 +189,6 @@ def _expire(session: Session, hold_id: int) -> bool:
 
 
 def _lock(session: Session, hold_id: int) -> tuple[LockedWallet, _Hold]:
-    session.flush()
     account_id = session.connection().execute(_ACCOUNT, {"hold_id": hold_id}).scalar_one_or_none()
     if account_id is None:
         raise UnknownHold(hold_id)

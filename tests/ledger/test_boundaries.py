@@ -10,8 +10,9 @@ from sqlalchemy import literal, select
 import clock as app_clock
 from database import write
 from extensions import db
-from ledger import adjusting, clawback, granting, journal, spending, statement, wallets
+from ledger import adjusting, clawback, granting, holds, journal, spending, statement, wallets
 from ledger.errors import LedgerCorrupt, NotEnoughCredits
+from ledger.models import entries, hold_lines
 from ledger.statement import DayBalance
 from tests.worlds import Clock
 
@@ -68,6 +69,24 @@ def test_credits_given_back_after_their_end_can_be_used_for_seven_days(account: 
     assert statement.balance(db.session(), account).total == 0
 
 
+def test_a_key_may_be_as_long_as_two_hundred_characters(account: int) -> None:
+    longest = "k" * journal.MAX_KEY_LENGTH
+    assert give(account, 1, longest).created
+    assert write(spending.spend, account, 1, idempotency_key=longest, reason="CV check").balance == 0
+    with pytest.raises(ValueError, match="1 to 200 printable"):
+        give(account, 1, longest + "k")
+
+
+def test_the_lines_of_transactions_and_holds_are_numbered_from_one(account: int) -> None:
+    give(account, 1, "one")
+    give(account, 5, "two")
+    held = write(holds.reserve, account, 3, idempotency_key="job", reason="Long check", lease=timedelta(hours=1))
+    own = select(entries.c.line).where(entries.c.transaction_id == held.hold_id).order_by(entries.c.line)
+    assert db.session.scalars(own).all() == [1, 2, 3, 4]
+    parts = select(hold_lines.c.line, hold_lines.c.credits).where(hold_lines.c.hold_id == held.hold_id)
+    assert db.session.execute(parts.order_by(hold_lines.c.line)).all() == [(1, 1), (2, 2)]
+
+
 def test_a_quiet_day_keeps_the_balance_of_the_day_before(account: int, other_account: int, clock: Clock) -> None:
     assert statement.first_day(db.session(), account) is None
     first = app_clock.now().date()
@@ -101,6 +120,17 @@ def test_a_hook_hears_of_every_spend_once_and_can_undo_it(account: int, monkeypa
         write(spending.spend, account, 2, idempotency_key="b", reason="CV check")
     assert heard == [(account, 1), (account, 2)]
     assert statement.balance(db.session(), account).total == 9
+
+
+def test_a_hook_hears_of_a_hold_for_it_lowers_the_balance_too(account: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[spending.Spent] = []
+    monkeypatch.setattr(spending, "_spend_hooks", [lambda _session, _account, spent: heard.append(spent)])
+    give(account, 10)
+    for _ in range(2):
+        more = {"idempotency_key": "job", "reason": "Long check", "lease": timedelta(hours=1)}
+        held = write(holds.reserve, account, 4, **more)
+    assert heard == [spending.Spent(held.hold_id, 4, 6)]
+    assert [heard[0].crosses(threshold) for threshold in (6, 7, 10, 11)] == [False, True, True, False]
 
 
 def test_a_wallet_that_cannot_be_opened_stops_whoever_wants_it(account: int, monkeypatch: pytest.MonkeyPatch) -> None:

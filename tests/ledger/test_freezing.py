@@ -40,6 +40,13 @@ def test_a_wallet_thaws_with_its_last_cause(account: int) -> None:
     assert spend(account, "a").balance == 4
 
 
+def test_a_freeze_needs_a_cause_by_which_it_can_be_lifted(account: int) -> None:
+    for cause in ("", "dispute:\n1"):
+        with pytest.raises(ValueError, match="a key must be"):
+            write(freezing.freeze, account, cause, reason="a payment is disputed")
+    assert statement.balance(db.session, account).frozen_reason is None
+
+
 def test_freezing_twice_for_one_cause_is_freezing_once(account: int) -> None:
     assert write(freezing.freeze, account, "dispute:1", reason="first", actor="Eve")
     assert not write(freezing.freeze, account, "dispute:1", reason="again")

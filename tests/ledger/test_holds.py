@@ -107,6 +107,14 @@ def test_only_what_is_held_can_be_captured(account: int, credits: object) -> Non
     assert shown(account) == (6, 4, 0)
 
 
+@pytest.mark.parametrize("credits", [0, -1, 1.5, True])
+def test_only_whole_credits_can_be_set_aside(account: int, credits: int) -> None:
+    give(account, 10)
+    with pytest.raises(ValueError, match="whole number"):
+        reserve(account, credits)
+    assert shown(account) == (10, 0, 0)
+
+
 def test_a_hold_that_does_not_exist_cannot_be_settled(account: int) -> None:
     for settle in (holds.capture, holds.release):
         with pytest.raises(UnknownHold, match="404"):

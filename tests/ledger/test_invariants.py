@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import inspect, text
+from sqlalchemy import Column, Integer, MetaData, Table, insert, inspect, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -173,6 +173,19 @@ def test_tables_made_without_migrations_are_protected_too(context: Flask) -> Non
     with pytest.raises(Undone):
         write(make_anew)
     assert {transactions, entries} <= set(Base.metadata.sorted_tables)
+
+
+def test_a_protected_table_refuses_changes_from_the_moment_it_is_made(context: Flask) -> None:
+    diary = Table("diary", MetaData(), Column("page", Integer))
+    append_only.protect(diary)
+
+    def write_and_rewrite(session: Session) -> None:
+        diary.metadata.create_all(session.connection())
+        session.execute(insert(diary).values(page=1))
+        session.execute(update(diary).values(page=2))
+
+    with pytest.raises(DBAPIError, match="diary is append-only"):
+        write(write_and_rewrite)
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])

@@ -63,6 +63,13 @@ def test_a_grant_of_which_some_expired_and_some_came_back_is_previewed_as_it_is(
     assert database.write(clawback.claw_to, account, SOURCE, 5).owed == 0
 
 
+def test_what_expires_at_this_instant_is_previewed_as_expired(account: int, clock: Clock, still_time: None) -> None:
+    make(account, spent=4, held=0, taken=0, days=3)
+    clock.advance(days=3)
+    shown = clawback.preview(db.session(), account, SOURCE, 30)
+    assert (shown.unused, shown.expired, shown.owed, shown.balance) == (0, 26, 4, 5)
+
+
 def test_a_grant_that_is_not_there_has_no_preview(account: int) -> None:
     with pytest.raises(UnknownGrant):
         clawback.preview(db.session(), account, "charge:ch_none", 1)

@@ -164,6 +164,41 @@ def test_a_debt_paid_with_lasting_credits_is_not_given_back_as_expiring_ones(acc
     assert shown(account) == (10, 0, 0)
 
 
+def test_a_debt_paid_with_lasting_credits_is_not_given_back_at_the_instant_of_expiry(
+    account: int, clock: Clock, still_time: None
+) -> None:
+    give(account, 10, expires_at=app_clock.now() + timedelta(days=1))
+    spend(account, 10)
+    claw(account, 10, 1)
+    give(account, 10, "charge:2")
+    clock.advance(days=1)
+    claw(account, 0, 2)
+    kept = {source.source: source.expires_at for source in statement.balance(db.session, account).sources}
+    assert kept == {"restored:2:charge:1": None}
+
+
+def test_what_was_used_is_given_back_before_what_had_expired(account: int, clock: Clock) -> None:
+    give(account, 10, expires_at=app_clock.now() + timedelta(days=1))
+    spend(account, 3)
+    clock.advance(days=2)
+    assert claw(account, 10, 1).owed == 3
+    assert claw(account, 5, 2).owed == -3
+    assert shown(account) == (0, 0, 0)
+    assert claw(account, 10, 3).owed == 3
+
+
+def test_the_statement_says_why_credits_went_back_and_came_again(account: int) -> None:
+    give(account, 30)
+    for target, version, reason in ((10, 1, ""), (20, 2, "Refunded by Eve"), (10, 3, ""), (0, 4, "The refund failed")):
+        write(clawback.claw_to, account, "charge:1", target, version=version, reason=reason)
+    assert [line.reason for line in statement.recent(db.session, account, 4)] == [
+        "The refund failed",
+        "Refund or dispute undone: credits were given back",
+        "Refunded by Eve",
+        "Payment refunded or disputed: its credits were taken back",
+    ]
+
+
 def test_a_failed_refund_after_a_released_hold_overflows_into_a_bucket_of_its_own(account: int) -> None:
     give(account, 26)
     held = write(holds.reserve, account, 13, idempotency_key="a", reason="CV check", lease=timedelta(hours=1))
