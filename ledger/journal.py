@@ -196,7 +196,6 @@ def post(wallet: LockedWallet, transaction_id: int, moves: Iterable[Move]) -> No
     if changed != 1:
         raise LedgerCorrupt(f"wallet {wallet.account_id} has less than its own entries take out of it")
     wallet.balance += available
-    wallet.held += set_aside
     wallet.debt += debt
 
 

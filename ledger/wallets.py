@@ -24,7 +24,6 @@ class LockedWallet:
     connection: Connection
     account_id: int
     balance: int
-    held: int
     debt: int
     frozen_reason: str | None
     next_expiry_at: datetime | None
@@ -46,7 +45,6 @@ class LockedWallet:
 _LOCK = Prepared(
     select(
         wallets.c.balance,
-        wallets.c.held,
         wallets.c.debt,
         wallets.c.frozen_reason,
         wallets.c.next_expiry_at,
@@ -68,9 +66,9 @@ def lock(session: Session, account_id: int) -> LockedWallet:
     session.flush()
     connection = session.connection()
     row = _LOCK.first(connection, {"account_id": account_id}) or _open(connection, account_id)
-    balance, held, debt, frozen_reason, next_expiry_at = row
+    balance, debt, frozen_reason, next_expiry_at = row
     # The clock is read after the lock, so that the times of one wallet's transactions follow their order.
-    return LockedWallet(connection, account_id, balance, held, debt, frozen_reason, next_expiry_at, clock.now())
+    return LockedWallet(connection, account_id, balance, debt, frozen_reason, next_expiry_at, clock.now())
 
 
 def _open(connection: Connection, account_id: int) -> tuple[Any, ...]:

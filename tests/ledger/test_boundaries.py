@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import literal, select
+from sqlalchemy.orm import Session
 
 import clock as app_clock
+from accounts.models import Account
 from database import write
 from extensions import db
 from ledger import adjusting, clawback, granting, holds, journal, spending, statement, wallets
@@ -69,6 +71,15 @@ def test_credits_given_back_after_their_end_can_be_used_for_seven_days(account: 
     assert statement.balance(db.session(), account).total == 0
 
 
+def test_an_account_can_be_given_credits_in_the_unit_of_work_that_makes_it(account: int) -> None:
+    def make_and_give(session: Session) -> None:
+        session.add(Account(id=account + 1, name="Cleo"))
+        granting.grant(session, account + 1, 5, kind="promo", source="welcome")
+
+    write(make_and_give)
+    assert statement.balance(db.session(), account + 1).total == 5
+
+
 def test_a_key_may_be_as_long_as_two_hundred_characters(account: int) -> None:
     longest = "k" * journal.MAX_KEY_LENGTH
     assert give(account, 1, longest).created
@@ -89,9 +100,10 @@ def test_the_lines_of_transactions_and_holds_are_numbered_from_one(account: int)
 
 def test_a_quiet_day_keeps_the_balance_of_the_day_before(account: int, other_account: int, clock: Clock) -> None:
     assert statement.first_day(db.session(), account) is None
+    give(other_account, 99)
+    clock.advance(days=3)
     first = app_clock.now().date()
     give(account, 10)
-    give(other_account, 99)
     write(spending.spend, account, 3, idempotency_key="a", reason="CV check")
     clock.advance(days=2)
     write(spending.spend, account, 2, idempotency_key="b", reason="CV check")

@@ -52,7 +52,7 @@ def test_each_expires_at_its_very_instant_and_the_next_one_is_waited_for(
         db.session.rollback()
 
 
-def test_a_balance_never_counts_what_has_expired(account: int, clock: Clock) -> None:
+def test_a_balance_never_counts_what_has_expired(account: int, clock: Clock, still_time: None) -> None:
     give(account, 5, "invoice:1", 1)
     give(account, 7, "invoice:2", 2)
     clock.advance(days=1)

@@ -112,7 +112,7 @@ def test_without_its_lock_the_ledger_would_not_stand_this(
     """The lock is BEGIN IMMEDIATE on SQLite and FOR UPDATE on PostgreSQL: both spenders see one credit without it."""
     write(granting.grant, account, 1, kind="purchase", source="charge:1")
     both_have_looked = Barrier(2, timeout=10)
-    columns = [wallets.wallets.c[name] for name in ("balance", "held", "debt", "frozen_reason", "next_expiry_at")]
+    columns = [wallets.wallets.c[name] for name in ("balance", "debt", "frozen_reason", "next_expiry_at")]
     original = wallets.lock
 
     def look(session: Session, account_id: int) -> wallets.LockedWallet:

@@ -237,7 +237,7 @@ def test_a_spend_from_a_ledger_that_contradicts_itself_stops(account: int) -> No
         spending.spend(session, account, 3, idempotency_key="a", reason="CV check")
 
     def spend_from_a_damaged_wallet(session: Session) -> None:
-        wallet = journal.LockedWallet(session.connection(), account, 9, 0, 0, None, None, app_clock.now())
+        wallet = journal.LockedWallet(session.connection(), account, 9, 0, None, None, app_clock.now())
         note = journal.Note("too much")
         moves = [journal.Move(journal.Book.AVAILABLE, journal.Book.CONSUMED, 4)]
         journal.write(wallet, journal.TransactionKind.SPEND, note, moves=moves)

@@ -58,7 +58,7 @@ def test_a_page_that_is_just_full_is_the_last(account: int) -> None:
     assert statement.page(db.session, account, limit=2).older_than is None
 
 
-def test_a_statement_can_be_filtered_by_kind_and_time(account: int, clock: Clock) -> None:
+def test_a_statement_can_be_filtered_by_kind_and_time(account: int, clock: Clock, still_time: None) -> None:
     give(account, 10)
     spend(account, 1, "a")
     clock.advance(days=10)
@@ -108,6 +108,19 @@ def test_use_is_counted_by_day_with_quiet_days_as_zero(account: int, clock: Cloc
     assert [day.credits for day in statement.daily_usage(db.session, account, days=1)] == [5]
     assert sum(day.credits for day in statement.daily_usage(db.session, account)) == 6
     assert len(statement.daily_usage(db.session, account)) == 30
+
+
+def test_what_happens_at_midnight_belongs_to_the_day_that_begins(account: int, clock: Clock, still_time: None) -> None:
+    give(account, 10)
+    now = app_clock.now()
+    left = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1) - now
+    clock.advance(seconds=left.seconds, microseconds=left.microseconds)
+    spend(account, 3, "a")
+    day = app_clock.now().date()
+    assert statement.daily_usage(db.session, account, days=1) == [DayUsage(day, 3)]
+    shown = statement.daily_balance(db.session(), account, day - timedelta(days=1), day)
+    assert [each.credits for each in shown] == [10, 7]
+    assert [each.credits for each in statement.daily_balance(db.session(), account, day, day)] == [7]
 
 
 @pytest.mark.parametrize(("dialect", "words"), [(sqlite, "date("), (postgresql, "timezone(")])
