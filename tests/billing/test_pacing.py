@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from billing import errors
 from billing.pacing import Pace, endpoint_of
 
 EVENTS = "GET /events"
@@ -119,6 +120,36 @@ def test_a_shorter_pause_does_not_end_a_longer_one(time: Time) -> None:
 
 def test_stripe_may_not_stop_us_for_long(time: Time) -> None:
     assert pace_of(time).slow_down(EVENTS, 3600.0) == 30
+
+
+def test_work_that_can_wait_is_done_again_after_the_pause_that_stripe_names_or_a_second(time: Time) -> None:
+    busy = [errors.StripeBusy("slow down", retry_after=7.0), errors.StripeBusy("slow down", retry_after=0.0)]
+
+    def work() -> str:
+        if busy:
+            raise busy.pop(0)
+        return "done"
+
+    assert pace_of(time).patiently(work) == "done"
+    assert time.at == 108
+
+
+def test_work_that_can_wait_is_tried_ten_times(time: Time) -> None:
+    tried_at = []
+
+    def work() -> str:
+        tried_at.append(time.at)
+        if len(tried_at) < until:
+            raise errors.StripeBusy("slow down", retry_after=1.0)
+        return "done"
+
+    until = 10
+    assert pace_of(time).patiently(work) == "done"
+    tried_at.clear()
+    until = 99
+    with pytest.raises(errors.StripeBusy):
+        pace_of(time).patiently(work)
+    assert len(tried_at) == 10
 
 
 def test_without_a_limit_everything_passes(time: Time) -> None:

@@ -141,6 +141,17 @@ def test_the_wait_grows_with_the_outage_and_stays_below_a_minute(context: Flask,
     assert waits[4] > waits[0]
 
 
+def test_in_a_long_outage_everything_is_tried_once_a_minute(
+    context: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_queue, "random", SimpleNamespace(random=lambda: 0.0))
+    mark()
+    database.write(sync_queue.postpone, claim(), "away")
+    clock.advance(hours=2)
+    database.write(sync_queue.postpone, claim(), "away")
+    assert task_of().next_at - app_clock.now() == timedelta(seconds=60)
+
+
 def test_what_failed_together_does_not_come_back_at_one_moment(context: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         mark(f"ch_{number}")
@@ -420,9 +431,11 @@ def test_a_page_claims_what_nobody_marked_and_covers_what_was_marked_meanwhile(c
     assert database.write(sync_queue.claim, "charge", "ch_1").dirty == 1
 
     def look_and_claim(session: Session) -> Claim:
-        session.get(SyncTask, ("charge", "ch_1"))
+        seen = session.get_one(SyncTask, ("charge", "ch_1"))  # and kept: the session knows it as it was
         sync_queue.mark_dirty(session, "charge", "ch_1")
-        return sync_queue.claim(session, "charge", "ch_1")
+        claimed = sync_queue.claim(session, "charge", "ch_1")
+        assert seen.fence == claimed.fence
+        return claimed
 
     assert database.write(look_and_claim).dirty == 3
 
