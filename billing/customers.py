@@ -18,7 +18,7 @@ import database
 import failpoints
 from accounts import people
 from accounts.models import Account, FormerCustomer
-from billing import errors, gateway
+from billing import address_errands, errors, gateway
 from billing.purchase_tables import SavedCard
 from config import Config
 
@@ -65,18 +65,9 @@ def ensure(account_id: int) -> str:
     failpoints.hit("customer.described")
     customer = gateway.create_customer(params, idempotency_key=key)
     failpoints.hit("customer.made")
-    kept = database.write(_keep, account_id, customer["id"])
+    kept = database.write(_keep, account_id, customer["id"], params["email"])
     failpoints.hit("customer.committed")
     return kept
-
-
-def tell_address(account_id: int) -> None:
-    """Let Stripe know whose address an account's mail goes to now; nothing to do where nothing was ever bought."""
-    customer_id, params, key = database.write(_described, account_id)
-    if customer_id is None:
-        return
-    told: Any = {"email": params["email"]}
-    gateway.call(lambda c: c.v1.customers.update(customer_id, told, {"idempotency_key": f"address-of-{key}"}))
 
 
 def retire_lost(account_id: int, customer_id: str) -> bool:
@@ -128,7 +119,8 @@ def _described(session: Session, account_id: int) -> tuple[str | None, dict[str,
     return account.stripe_customer_id, params, f"customer:{account.public_id}:{digest}:{period}:{former}"
 
 
-def _keep(session: Session, account_id: int, customer_id: str) -> str:
+def _keep(session: Session, account_id: int, customer_id: str, email: str) -> str:
+    people.lock_account(session, account_id)
     session.execute(
         update(Account)
         .where(Account.id == account_id, Account.stripe_customer_id.is_(None))
@@ -137,4 +129,6 @@ def _keep(session: Session, account_id: int, customer_id: str) -> str:
     kept = people.get_account(session, account_id).stripe_customer_id
     if kept is None:
         raise LookupError(f"account {account_id} disappeared")
+    if people.owner_email(session, account_id) != email:
+        address_errands.want(session, account_id)  # it has changed while Stripe was asked
     return kept

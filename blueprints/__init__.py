@@ -19,6 +19,7 @@ from blueprints import (
     problems,
     projects,
     reports,
+    settings,
     support,
     team,
     webhooks,
@@ -43,6 +44,7 @@ def init_app(app: Flask) -> None:
     api_keys.init_app(app)
     projects.init_app(app)
     reports.init_app(app)
+    app.register_blueprint(settings.bp)
     app.register_blueprint(support.bp)
     team.init_app(app)
     app.register_blueprint(webhooks.bp)

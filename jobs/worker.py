@@ -15,6 +15,7 @@ import database
 import failpoints
 from accounts import login_tries, sessions
 from billing import (
+    address_errands,
     allowances,
     card_charges,
     compare,
@@ -59,6 +60,7 @@ def chores() -> list[Chore]:
         Chore("auto top-ups", card_charges.buy_wanted, every=1),
         Chore("top-ups", card_charges.resume_due, every=5),
         Chore("refunds", refund_making.carry_out_due, every=5),
+        Chore("addresses", address_errands.carry_out_due, every=5),
         Chore("poll", poller.poll, every=25),
         Chore("metered items", metered_items.add_missing, every=5),
         Chore("usage", usage_reports.flush_due, every=10),

@@ -7,7 +7,7 @@ programs show it once. Nothing secret is stored: see mail/preparing.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -79,6 +79,12 @@ def queued_since(session: Session, to: str, since: datetime, *, account_id: int 
     if account_id is not None:
         count = count.where(Email.account_id == account_id)
     return session.scalar(count) or 0
+
+
+def readdress(session: Session, old: str, new: str, account_ids: Sequence[int]) -> None:
+    """Send what waits for an address about these accounts to another one: whose they are can be reached there now."""
+    waiting = update(Email).where(Email.status == PENDING, Email.to_address == old, Email.account_id.in_(account_ids))
+    session.execute(waiting.values(to_address=new))
 
 
 def send_due(limit: int = 100) -> int:

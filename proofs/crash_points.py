@@ -2,13 +2,14 @@
 
     python -m proofs.crash_points --database sqlite
 
-Each scene (proofs/crash_scenes.py) leads through some points of failpoints.py, with the app in processes that end there
-as under kill -9: at the first hit, with the person sending the same form again; at the second hit; at the first and the
-second, so that the recovery ends as well; and at the first, with the person walking away for good. Then webhooks are
-delivered, the worker is started again, and everything is compared: with Stripe's objects (proofs/stripe_oracle.py), the
-ledger's invariants, the mails that arrived, and what the scene was about. `--manners 4` tries all four at every point
-instead of two, one about the first attempt and one about the second. Nobody is charged without what they paid for,
-and nobody is served without paying. A point that no scene leads through is itself a finding.
+Each scene (proofs/crash_scenes.py, proofs/account_scenes.py) leads through some points of failpoints.py, with the app
+in processes that end there as under kill -9: at the first hit, with the person sending the same form again; at the
+second hit; at the first and the second, so that the recovery ends as well; and at the first, with the person walking
+away for good. Then webhooks are delivered, the worker is started again, and everything is compared: with Stripe's
+objects (proofs/stripe_oracle.py), the ledger's invariants, the mails that arrived, and what the scene was about.
+`--manners 4` tries all four at every point instead of two, one about the first attempt and one about the second.
+Nobody is charged without what they paid for, and nobody is served without paying. A point that no scene leads through
+is itself a finding.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import failpoints
+from proofs import account_scenes  # noqa: F401 - adds its scenes
 from proofs.crash_scenes import SCENES, Entry
 from proofs.crash_world import WalkedAway, World, open_world
 from proofs.registry import Outcome, main, proof

@@ -23,7 +23,7 @@ from werkzeug.test import Client, TestResponse
 import clock
 import database
 from accounts import people, sessions
-from billing import periods
+from billing import address_errands, periods
 from extensions import db, limiter
 from jobs import worker
 from mail.models import PENDING, SENT, Email
@@ -225,7 +225,7 @@ class World:
 
     def link_in(self, letter: Letter) -> str:
         """Return the path of the link that a mail is about."""
-        found = re.search(rf"{BASE}(/(?:verify|password/reset)/\S+)", letter.text)
+        found = re.search(rf"{BASE}(/(?:verify|password/reset|settings/email)/\S+)", letter.text)
         if found is None:
             raise Unfit(f"there is no link in {letter.subject!r}")
         return found[1]
@@ -257,6 +257,7 @@ class World:
     def _is_at_rest(self) -> bool:
         with Session(db.engine) as session:
             waiting = session.scalar(select(func.count()).select_from(Email).where(Email.status == PENDING))
+            waiting = waiting or address_errands.waiting(session)
         return self.shop.is_at_rest() and not waiting
 
     def _mail_problems(self) -> list[str]:

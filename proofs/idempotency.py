@@ -195,6 +195,7 @@ MOVES_MONEY: dict[str, Callable[[World], Form]] = {
 }
 SIGNING_IN = "signs people in and out, or changes how; tests/auth holds that it does so once"
 IN_A_TEAM = "changes who is in a team; tests/team holds that it does so once"
+OF_AN_ADDRESS = "changes where mail goes; tests/settings holds that it does so once"
 MOVES_NONE = {
     "admin.attach_file": "keeps a file at Stripe",
     "admin.give_evidence": "sends words to the bank",
@@ -221,6 +222,7 @@ MOVES_NONE = {
     "projects_api.record": "counts use, once per key; tests of the projects hold it",
     "reports.preview": "says a price",
     "reports_api.price": "says a price",
+    **{f"settings.{each}": OF_AN_ADDRESS for each in ("cancel_email", "change_email", "confirm_email", "resend_email")},
     "support.ask": "keeps a question, once per form",
     "team.switch": "changes whom one acts for",
     **{f"team.{each}": IN_A_TEAM for each in ("accept", "invite", "leave", "remove", "resend", "withdraw")},

@@ -34,6 +34,7 @@ FIRST_PARTY = set(ALLOWED) | INNER | {"app", "commands", "demo", "development", 
 
 # Flows that commit between two calls to Stripe or to a mail server, because no transaction may stay open meanwhile.
 FLOWS = {
+    "billing/address_errands.py",
     "billing/card_charges.py",
     "billing/checkout.py",
     "billing/compare.py",

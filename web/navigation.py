@@ -21,6 +21,9 @@ OTHERS = {
     "billing.change": "your change of plan",
     "team.index": "your team",
     "team.accounts": "your accounts",
+    "settings.index": "your settings",
+    "settings.change_email": "your change of address",
+    "settings.confirm_email": "your change of address",
 }
 ELSEWHERE = "where you were"
 

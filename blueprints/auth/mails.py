@@ -25,14 +25,14 @@ MAILS_PER_HOUR = 6
 
 def queue_confirmation(session: Session, signup: Signup) -> None:
     """Promise the mail that confirms a sign-up; at most one per minute and sign-up, and few per address and hour."""
-    if _has_enough(session, signup.email):
+    if has_enough(session, signup.email):
         return
     outbox.queue(
         session,
         "sign_up",
         to=signup.email,
         context={"signup": signup.public_id},
-        dedupe_key=f"sign_up:{signup.public_id}:{_minute()}",
+        dedupe_key=f"sign_up:{signup.public_id}:{this_minute()}",
         priority=0,
         not_after=signup.expires_at,
     )
@@ -40,14 +40,14 @@ def queue_confirmation(session: Session, signup: Signup) -> None:
 
 def queue_reset(session: Session, email: str) -> None:
     """Promise the mail with a reset link, without looking whether anybody has this address: the sender will."""
-    if _has_enough(session, email):
+    if has_enough(session, email):
         return
     outbox.queue(
         session,
         "reset",
         to=email,
         context={},
-        dedupe_key=f"reset:{hash_of(email_key(email))}:{_minute()}",
+        dedupe_key=f"reset:{hash_of(email_key(email))}:{this_minute()}",
         priority=0,
         not_after=clock.now() + RESET_NOT_AFTER,
     )
@@ -97,9 +97,11 @@ def prepare_password_changed(_session: Session, mail: Prepared) -> Prepared:
     return Prepared(mail.template, mail.to, facts)
 
 
-def _has_enough(session: Session, email: str) -> bool:
+def has_enough(session: Session, email: str) -> bool:
+    """Tell whether an address has had as many mails within the hour as strangers may cause."""
     return outbox.queued_since(session, email, clock.now() - timedelta(hours=1)) >= MAILS_PER_HOUR
 
 
-def _minute() -> int:
+def this_minute() -> int:
+    """Return a number that is another one each minute, so that a mail asked for twice at once leaves once."""
     return int(clock.now().timestamp() // 60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import structlog
 from flask import abort, flash, redirect, render_template, url_for
 from flask_login import current_user
 from flask_wtf import FlaskForm
@@ -14,15 +13,12 @@ from wtforms.validators import DataRequired, InputRequired, Length
 import database
 from accounts import audit, memberships, ownership, people
 from accounts.models import ADMIN, OWNER
-from billing import auto_top_ups, customers, saved_cards
-from billing.errors import BillingError
+from billing import address_errands, auto_top_ups, saved_cards
 from blueprints.team import mails
 from blueprints.team.base import SEE_OTHER, UNPROCESSABLE, bp, form_key, manager
 from extensions import db, limiter
 from web import gates
 from web.current import choose, current_account
-
-log = structlog.get_logger("tollgate.team")
 
 View = str | Response | tuple[str, int]
 
@@ -98,7 +94,6 @@ def hand_over() -> View:
     account_id, name = account.id, account.name
     if not database.write(_hand_over, account_id, form.email.data, actor=current_user.email, key=key):
         abort(404)
-    _tell_stripe(account_id)
     choose(people.get_account(db.session(), account_id))
     flash(
         f"{name} belongs to {form.email.data} now. You are an admin of it, and have an account of your own.", "success"
@@ -112,16 +107,9 @@ def _hand_over(session: Session, account_id: int, email: str, *, actor: str, key
         return audit.is_done(session, key)
     auto_top_ups.switch_off(session, account_id)  # who agreed to it does not own the account any more
     account = people.get_account(session, account_id)
+    address_errands.want(session, account_id)
     mails.queue_handed_over(session, account, giver=actor, owner=owner.email, key=key)
     return True
-
-
-def _tell_stripe(account_id: int) -> None:
-    try:
-        customers.tell_address(account_id)
-    except BillingError as error:
-        # The account has its owner; only mails that Stripe itself sends go to the old address meanwhile.
-        log.warning("Stripe was not told of the new owner", account_id=account_id, error=type(error).__name__)
 
 
 def _members() -> list[memberships.Member]:
