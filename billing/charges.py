@@ -12,7 +12,7 @@ import clock
 import database
 import failpoints
 from billing import fraud_warnings, freezes, returned, sync_queue
-from billing.models import Payment
+from billing.models import Invoice, Payment
 from billing.reversals import Dispute, Refund
 from billing.subscriptions import instant
 
@@ -36,6 +36,7 @@ def apply(session: Session, account_id: int, charge: Json) -> None:
     payment.dispute_status = _status_that_counts(statuses)
     _copy_refunds(session, account_id, charge)
     _copy_disputes(session, account_id, charge)
+    _ask_what_settled_its_invoice(session, payment)
     failpoints.hit("charge.copied")
     for source in returned.sources_of(session, payment):
         returned.claw(session, account_id, source)
@@ -59,6 +60,15 @@ def _ask_for_its_purchase(session: Session, charge: Json) -> None:
     if charge.get("purchase") and charge["paid"]:
         kind, object_id = charge["purchase"]
         sync_queue.mark_dirty(session, kind, object_id)
+
+
+def _ask_what_settled_its_invoice(session: Session, payment: Payment) -> None:
+    """Have an invoice looked at that was copied before it was noted what else than charges had paid it."""
+    if payment.stripe_invoice_id is None or not (payment.refunded_cents or payment.dispute_status):
+        return
+    invoice = session.get(Invoice, payment.stripe_invoice_id)
+    if invoice is None or invoice.settled_cents is None:
+        sync_queue.mark_dirty(session, "invoice", payment.stripe_invoice_id)
 
 
 def _freeze_or_thaw(session: Session, account_id: int, charge_id: str, dispute_statuses: list[str]) -> None:

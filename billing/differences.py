@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from accounts.models import Account
-from billing import access, customers, plan_periods, returned, subscriptions
+from billing import access, catalog, customers, plan_periods, returned, subscriptions
 from billing.models import CheckoutIntent, Payment, PlanGrant, StripeObject, Subscription
 from billing.purchase_tables import TopUp
 from billing.reversals import Dispute, Refund
@@ -99,8 +99,29 @@ def in_invoices(session: Session, page: Sequence[Json]) -> Iterator[Difference]:
         ours = mirrored.get(theirs["id"], {"status": "unknown"})
         if ours["status"] != "paid":
             yield Difference("invoice", theirs["id"], f"is paid at Stripe and {ours['status']} here")
+        elif theirs.get("post_payment_credit_notes_amount") != ours.get("post_payment_credit_notes_amount"):
+            yield Difference("invoice", theirs["id"], "has credit notes that were not seen here")
         elif theirs["id"] not in granted and plan_periods.pays_for_a_plan(ours):
             yield Difference("invoice", theirs["id"], "paid for a plan and brought nothing")
+
+
+def in_plan_grants(session: Session, page: Sequence[Json]) -> Iterator[Difference]:
+    """Find plans' grants that are older than the note until when they were paid for: their year follows no refund."""
+    for stripe_invoice_id in session.scalars(without_end().where(_of_invoices(page))):
+        words = "paid for a plan, and it is not noted until when: a refund would pass its later months by"
+        yield Difference("invoice", str(stripe_invoice_id), words)
+
+
+def without_end() -> Select[str | None]:
+    """Select the invoices of plans' grants that nothing says the end of; what the catalogue does not list stays so."""
+    listed = [plan.key for plan in catalog.current().plans]
+    return select(PlanGrant.stripe_invoice_id).where(
+        PlanGrant.stripe_invoice_id.is_not(None), PlanGrant.paid_until.is_(None), PlanGrant.plan_key.in_(listed)
+    )
+
+
+def _of_invoices(page: Sequence[Json]) -> ColumnElement[bool]:
+    return PlanGrant.stripe_invoice_id.in_([row["id"] for row in page])
 
 
 def in_charges(session: Session, page: Sequence[Json]) -> Iterator[Difference]:

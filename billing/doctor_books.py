@@ -16,7 +16,16 @@ import clock
 from accounts.models import Account, FormerCustomer
 from billing import access, catalog, pulse, returned, sync_queue
 from billing.doctor_words import Check, Told
-from billing.models import CheckoutIntent, Payment, PlanGrant, StripeEvent, StripeObject, Subscription, SyncTask
+from billing.models import (
+    CheckoutIntent,
+    Invoice,
+    Payment,
+    PlanGrant,
+    StripeEvent,
+    StripeObject,
+    Subscription,
+    SyncTask,
+)
 from config import Config
 from ledger import invariants
 from ledger.models import Bucket, Hold, HoldStatus
@@ -77,6 +86,11 @@ def _taken_back(session: Session) -> Iterator[Told]:
         (payment.account_id, source)
         for payment in session.scalars(select(Payment).where(went_back))
         for source in returned.sources_of(session, payment)
+    }
+    follow |= {
+        (invoice.account_id, source)
+        for invoice in session.scalars(select(Invoice).where(Invoice.credited_cents > 0))
+        for source in returned.sources_of_invoice(session, invoice.account_id, invoice.stripe_id)
     }
     clawed_ones = select(Bucket.account_id, Bucket.source).where(Bucket.clawed > 0)
     follow |= {(row.account_id, row.source) for row in session.execute(clawed_ones)}

@@ -42,22 +42,23 @@ def end(stripe_id: str, quick: bool = False) -> Json:
     """End a subscription at Stripe and pay back what was paid for it, if it is an extra one still; return what it is.
 
     Under `paid_back` the answer has the payments that went back, and under `to_balance` the cents that its invoices had
-    taken from the customer's balance. Safe to repeat after a crash anywhere: what has ended is not ended again, and
-    each payment is paid back under a key of its own.
+    taken from the customer's balance, by invoice. Safe to repeat after a crash anywhere: what has ended is not ended
+    again, and each payment is paid back under a key of its own.
     """
     found = gateway.call(lambda c: c.v1.subscriptions.retrieve(stripe_id), quick=quick)
     row = db.session().get(Subscription, stripe_id)
     is_extra = row is not None and stripe_id in _extra_ones(db.session(), row.account_id, is_ending=True)
     # What was ended here is paid back, however long Stripe takes to let us: it may fail under one key for a day.
     if not (is_extra or _was_ended_here(found)):
-        return {**found, "paid_back": [], "to_balance": 0}
+        return {**found, "paid_back": [], "to_balance": {}}
     if found["status"] in access.LIVE:
         why: Any = {"prorate": False, "invoice_now": False, "cancellation_details": {"comment": ENDED_BECAUSE}}
         found = gateway.call(lambda c: c.v1.subscriptions.cancel(stripe_id, why), quick=quick)
         failpoints.hit("extra.ended")
-    charged = [(invoice, paid) for invoice in _invoices_of(stripe_id) if (paid := _payments_of(invoice))]
-    paid_back = [_pay_back(stripe_id, intent) for _, paid in charged for intent in paid]
-    return {**found, "paid_back": paid_back, "to_balance": sum(_return_to_balance(invoice) for invoice, _ in charged)}
+    settled = [invoice for invoice in _invoices_of(stripe_id) if invoice["status"] == "paid"]
+    paid_back = [_pay_back(stripe_id, intent) for invoice in settled for intent in _payments_of(invoice)]
+    to_balance = {invoice["id"]: _return_to_balance(stripe_id, invoice) for invoice in settled}
+    return {**found, "paid_back": paid_back, "to_balance": {i: cents for i, cents in to_balance.items() if cents}}
 
 
 def apply(session: Session, account_id: int, fetched: Json) -> None:
@@ -67,10 +68,12 @@ def apply(session: Session, account_id: int, fetched: Json) -> None:
     sync_queue.mark_dirty(session, "subscription", fetched["id"])
     for paid in fetched["paid_back"]:
         sync_queue.mark_dirty(session, "charge", paid["charge"])
-    if not fetched["paid_back"]:
+    for invoice_id in fetched["to_balance"]:
+        sync_queue.mark_dirty(session, "invoice", invoice_id)
+    to_card = sum(paid["amount_cents"] for paid in fetched["paid_back"])
+    to_balance = sum(fetched["to_balance"].values())
+    if not (to_card or to_balance):
         return
-    total = sum(paid["amount_cents"] for paid in fetched["paid_back"])
-    to_balance = money.in_words(fetched["to_balance"], fetched["currency"]) if fetched["to_balance"] else None
     try:
         email = people.owner_email(session, account_id)
     except people.AccountNotFound:
@@ -80,8 +83,8 @@ def apply(session: Session, account_id: int, fetched: Json) -> None:
         "second_subscription",
         to=email,
         context={
-            "amount": money.in_words(total, fetched["currency"]),
-            "to_balance": to_balance,
+            "amount": money.in_words(to_card, fetched["currency"]) if to_card else None,
+            "to_balance": money.in_words(to_balance, fetched["currency"]) if to_balance else None,
             "billing_url": links.to("billing.index"),
         },
         dedupe_key=f"second-subscription:{fetched['id']}",
@@ -136,20 +139,25 @@ def _payments_of(invoice: Json) -> list[Json]:
     return [intent for intent in intents if intent.get("latest_charge")]
 
 
-def _return_to_balance(invoice: Json) -> int:
+def _return_to_balance(stripe_id: str, invoice: Json) -> int:
     """Give the customer's balance what an invoice took from it besides the charge; return how many cents.
 
-    An invoice that nothing was charged for keeps it, and its credits: no refund would take those back.
+    By credit note, so that the invoice says so, and its credits go back with it.
     """
     cents: int = max(0, (invoice.get("ending_balance") or 0) - invoice["starting_balance"])
-    if cents and not stripe_reversals.has_balance_credit(invoice["customer"], of_invoice=invoice["id"]):
-        params = {
-            "amount": -cents,
-            "currency": invoice["currency"],
-            "description": "A second subscription was ended",
-            "metadata": {"of_invoice": invoice["id"]},
-        }
-        stripe_reversals.credit_balance(invoice["customer"], params, idempotency_key=f"extra-balance:{invoice['id']}")
+    # Stripe forgets keys after a day; what was made keeps the subscription's name.
+    if not cents or stripe_reversals.find_credit_note_of(stripe_id, invoice_id=invoice["id"]):
+        return cents
+    params = {
+        "invoice": invoice["id"],
+        "amount": cents,
+        "credit_amount": cents,
+        "reason": "duplicate",
+        "memo": "A second subscription was ended",
+        "metadata": {"intent": stripe_id},
+    }
+    with suppress(errors.StripeRefused):  # it has been given back in the Dashboard meanwhile
+        stripe_reversals.create_credit_note(params, idempotency_key=f"extra-balance:{invoice['id']}")
     return cents
 
 

@@ -52,6 +52,11 @@ def _customer_of(thing: Json) -> tuple[str, str | None]:
     return "customer", customer.get("id") if isinstance(customer, dict) else customer
 
 
+def _invoice_of(note: Json) -> tuple[str, str | None]:
+    invoice = note.get("invoice")
+    return "invoice", invoice.get("id") if isinstance(invoice, dict) else invoice
+
+
 def _subscription_of(schedule: Json) -> tuple[str, str | None]:
     # A schedule that let go of its subscription still says which one it was.
     named = schedule.get("subscription") or schedule.get("released_subscription")
@@ -87,6 +92,10 @@ HANDLED: dict[str, Callable[[Json], tuple[str, str | None]]] = {
     "invoice.payment_action_required": _itself("invoice"),
     "invoice.voided": _itself("invoice"),
     "invoice.marked_uncollectible": _itself("invoice"),
+    # What was paid went back by credit note: to the card, to the customer's balance, or outside Stripe.
+    "credit_note.created": _invoice_of,
+    "credit_note.updated": _invoice_of,
+    "credit_note.voided": _invoice_of,
     # A card was saved, renewed or removed, or another one is the default; a customer was deleted, cards and all.
     "customer.updated": _itself("customer"),
     "customer.deleted": _itself("customer"),

@@ -193,6 +193,8 @@ def _copy(row: Invoice, invoice: Json) -> None:
     row.subtotal_cents, row.total_cents = invoice["subtotal"], invoice["total"]
     row.tax_cents = sum(tax["amount"] for tax in invoice.get("total_taxes") or [])
     row.paid_cents, row.remaining_cents = invoice["amount_paid"], invoice["amount_remaining"]
+    row.settled_cents = _settled(invoice)
+    row.credited_cents = invoice.get("credited", 0)
     row.attempts = invoice["attempt_count"]
     row.next_attempt_at = instant(invoice.get("next_payment_attempt"))
     row.refused_method_id = refused.get("id")
@@ -201,6 +203,13 @@ def _copy(row: Invoice, invoice: Json) -> None:
     row.issued_at = instant(times.get("finalized_at") or invoice["created"]) or clock.now()
     row.paid_at = instant(times.get("paid_at"))
     row.synced_at = clock.now()
+
+
+def _settled(invoice: Json) -> int | None:
+    """Return what a paid invoice was settled with; a credit note that came before the payment asked for less."""
+    if invoice["status"] != "paid":
+        return None
+    return int(max(0, invoice["total"] - (invoice.get("pre_payment_credit_notes_amount") or 0)))
 
 
 def _description(invoice: Json) -> str:

@@ -61,7 +61,7 @@ def obstacle(session: Session, payment: Payment) -> str | None:
     if refundable_cents(payment) <= 0:
         return "It has been refunded in full."
     if payment.dispute_status in returned.DISPUTED:
-        return "Its bank has a dispute about it: answer that instead. A lost dispute has paid the money back."
+        return "Its bank has a dispute about it: answer that instead. A lost one has paid back what it was about."
     if under_way(session, payment.stripe_charge_id) is not None:
         return "A refund of it is under way. Wait for it, then look again."
     return None

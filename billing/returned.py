@@ -1,11 +1,19 @@
-"""What of a grant's payments went back, by refunds or for disputes, and how many credits that takes along."""
+"""What of a grant's payments went back, and how many credits that takes along.
+
+Paid is what came from cards, from the customer's balance at Stripe and outside Stripe together; back goes what is
+refunded, what is disputed, and what credit notes give back to the balance or outside Stripe. The share of the credits
+is the share of the money, so no part of a payment takes along what another part has paid for.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Select, select
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from billing.models import Payment, PlanGrant
+from billing.models import Invoice, Payment, PlanGrant
+from billing.reversals import Dispute
 from ledger import clawback, granting
 
 # While the bank decides, the money is gone; an inquiry (warning_*) has moved none yet.
@@ -20,23 +28,15 @@ def sources_of(session: Session, payment: Payment) -> list[str]:
     own = [payment.grant_source] if payment.grant_source is not None else []
     if payment.stripe_invoice_id is None:
         return own
-    paid = aliased(PlanGrant)
-    months = (
-        select(PlanGrant.source)
-        .join(
-            paid,
-            (paid.stripe_subscription_id == PlanGrant.stripe_subscription_id)
-            & (paid.paid_until == PlanGrant.paid_until),
-        )
-        .where(
-            paid.account_id == payment.account_id,
-            paid.stripe_invoice_id == payment.stripe_invoice_id,
-            PlanGrant.account_id == payment.account_id,
-            PlanGrant.stripe_invoice_id.is_(None),
-        )
-        .order_by(PlanGrant.starts_at)
+    return [*own, *_months_of(session, payment.account_id, payment.stripe_invoice_id)]
+
+
+def sources_of_invoice(session: Session, account_id: int, stripe_invoice_id: str) -> list[str]:
+    """List the grants that an invoice paid for, from whatever source: its own, and the later months of its year."""
+    own = select(PlanGrant.source).where(
+        PlanGrant.account_id == account_id, PlanGrant.stripe_invoice_id == stripe_invoice_id, PlanGrant.credits > 0
     )
-    return [*own, *session.scalars(months)]
+    return [*session.scalars(own), *_months_of(session, account_id, stripe_invoice_id)]
 
 
 def credits_of(session: Session, account_id: int, source: str, *, granted: int, more: dict[int, int]) -> int:
@@ -45,12 +45,15 @@ def credits_of(session: Session, account_id: int, source: str, *, granted: int, 
     A later month of a yearly plan was paid for by all invoices of its year. `more` adds cents to what was refunded of
     single payments, by their ids: what a refund would do.
     """
-    payments = session.scalars(_payments_for(session, account_id, source)).all()
-    return clawback.target(
-        granted,
-        paid_cents=sum(payment.amount_cents for payment in payments),
-        returned_cents=sum(cents_of(payment, more.get(payment.id, 0)) for payment in payments),
-    )
+    invoice_ids = _invoices_for(session, account_id, source)
+    mine = select(Payment).where(Payment.account_id == account_id)
+    is_its = Payment.stripe_invoice_id.in_(invoice_ids) if invoice_ids else Payment.grant_source == source
+    payments = session.scalars(mine.where(is_its)).all()
+    charged = sum(payment.amount_cents for payment in payments)
+    settled, credited = _settled_and_credited(session, account_id, invoice_ids, payments)
+    disputed = _disputed(session, payments)
+    returned = sum(_cents_of(payment, disputed, more.get(payment.id, 0)) for payment in payments) + credited
+    return clawback.target(granted, paid_cents=max(settled, charged), returned_cents=returned)
 
 
 def claw(session: Session, account_id: int, source: str) -> None:
@@ -61,27 +64,83 @@ def claw(session: Session, account_id: int, source: str) -> None:
         clawback.claw_to(session, account_id, source, target)
 
 
-def _payments_for(session: Session, account_id: int, source: str) -> Select[Payment]:
-    mine = select(Payment).where(Payment.account_id == account_id)
+def _months_of(session: Session, account_id: int, stripe_invoice_id: str) -> Iterable[str]:
+    paid = aliased(PlanGrant)
+    months = (
+        select(PlanGrant.source)
+        .join(
+            paid,
+            (paid.stripe_subscription_id == PlanGrant.stripe_subscription_id)
+            & (paid.paid_until == PlanGrant.paid_until),
+        )
+        .where(
+            paid.account_id == account_id,
+            paid.stripe_invoice_id == stripe_invoice_id,
+            PlanGrant.account_id == account_id,
+            PlanGrant.stripe_invoice_id.is_(None),
+        )
+        .order_by(PlanGrant.starts_at)
+    )
+    return session.scalars(months)
+
+
+def _invoices_for(session: Session, account_id: int, source: str) -> list[str]:
+    """Return the invoices that paid for a grant: its own, or all of the year that it is a later month of."""
+    kind, _, name = source.partition(":")
+    if kind == "invoice":
+        return [name]
     month = select(PlanGrant).where(
         PlanGrant.account_id == account_id,
         PlanGrant.source == source,
         PlanGrant.stripe_invoice_id.is_(None),
         PlanGrant.paid_until.is_not(None),
     )
-    found = session.scalar(month) if source.startswith("plan:") else None
+    found = session.scalar(month) if kind == "plan" else None
     if found is None:
-        return mine.where(Payment.grant_source == source)
+        return []
     invoices = select(PlanGrant.stripe_invoice_id).where(
         PlanGrant.account_id == account_id,
         PlanGrant.stripe_subscription_id == found.stripe_subscription_id,
         PlanGrant.paid_until == found.paid_until,
+        PlanGrant.stripe_invoice_id.is_not(None),
     )
-    return mine.where(Payment.stripe_invoice_id.in_(invoices))
+    return [str(invoice_id) for invoice_id in session.scalars(invoices.order_by(PlanGrant.stripe_invoice_id))]
 
 
-def cents_of(payment: Payment, more_cents: int = 0) -> int:
-    """Return how much of a payment went back, when that much more is refunded."""
-    if payment.dispute_status in DISPUTED:
-        return payment.amount_cents
-    return min(payment.refunded_cents + more_cents, payment.amount_cents)
+def _settled_and_credited(
+    session: Session, account_id: int, invoice_ids: Sequence[str], payments: Sequence[Payment]
+) -> tuple[int, int]:
+    """Return what invoices were settled with in all, and what credit notes gave back of it other than by refunds.
+
+    Of an invoice that was copied before that was noted, its charges are all that is known. One that asked for less than
+    its charges took - a debt of the customer was on it - was settled with those.
+    """
+    query = select(Invoice).where(Invoice.account_id == account_id, Invoice.stripe_id.in_(invoice_ids))
+    known = {row.stripe_id: row for row in session.scalars(query)} if invoice_ids else {}
+    settled = 0
+    for invoice_id in invoice_ids:
+        row = known.get(invoice_id)
+        charged = sum(payment.amount_cents for payment in payments if payment.stripe_invoice_id == invoice_id)
+        settled += max(charged, (row.settled_cents or 0) if row is not None else 0)
+    return settled, sum(row.credited_cents for row in known.values())
+
+
+def _disputed(session: Session, payments: Sequence[Payment]) -> dict[str, int]:
+    """Return how many cents the disputes of payments hold or have taken, by the charge."""
+    asked = {p.stripe_charge_id: p for p in payments if p.dispute_status in DISPUTED}
+    if not asked:
+        return {}
+    query = select(Dispute).where(Dispute.stripe_charge_id.in_(asked), Dispute.stripe_status.in_(DISPUTED))
+    found: dict[str, int] = {}
+    for row in session.scalars(query):
+        payment = asked[row.stripe_charge_id]
+        # One in another currency says nothing about a share.
+        cents = row.amount_cents if row.currency == payment.currency else payment.amount_cents
+        found[row.stripe_charge_id] = found.get(row.stripe_charge_id, 0) + cents
+    return {charge_id: found.get(charge_id, payment.amount_cents) for charge_id, payment in asked.items()}
+
+
+def _cents_of(payment: Payment, disputed: dict[str, int], more_cents: int) -> int:
+    """Return how much of a payment went back, when that much more is refunded; never more than it was."""
+    gone = payment.refunded_cents + more_cents + disputed.get(payment.stripe_charge_id, 0)
+    return min(gone, payment.amount_cents)

@@ -16,18 +16,6 @@ def create_refund(params: Mapping[str, Any], *, idempotency_key: str) -> Json:
     return gateway.call(lambda c: c.v1.refunds.create(cast(Any, params), {"idempotency_key": idempotency_key}))
 
 
-def credit_balance(customer_id: str, params: Mapping[str, Any], *, idempotency_key: str) -> Json:
-    """Change what a customer has to their credit for the next invoices, once per key; below 0 is in their favour."""
-    once: Any = {"idempotency_key": idempotency_key}
-    return gateway.call(lambda c: c.v1.customers.balance_transactions.create(customer_id, cast(Any, params), once))
-
-
-def has_balance_credit(customer_id: str, *, of_invoice: str) -> bool:
-    """Tell whether a customer's balance was given back what an invoice took; Stripe forgets keys after a day."""
-    made = gateway.pages(lambda c: c.v1.customers.balance_transactions.list(customer_id, {"limit": 100}))
-    return any((one.get("metadata") or {}).get("of_invoice") == of_invoice for one in made)
-
-
 def preview_credit_note(params: Mapping[str, Any]) -> Json:
     """Work out the credit note that would pay back a part of an invoice; changes nothing."""
     return gateway.call(lambda c: c.v1.credit_notes.preview(cast(Any, params)))
@@ -42,6 +30,16 @@ def find_refund_of(intent: str, *, charge_id: str) -> str | None:
     """Find the id of the refund of a charge that was made for an intent, None when none was."""
     found = gateway.pages(lambda c: c.v1.refunds.list({"charge": charge_id, "limit": 100}))
     return next((r["id"] for r in found if (r.get("metadata") or {}).get("intent") == intent), None)
+
+
+def credited_besides_refunds(invoice_id: str) -> int:
+    """Return how many cents of an invoice went back by credit note to the customer's balance or outside Stripe."""
+    notes = gateway.pages(lambda c: c.v1.credit_notes.list({"invoice": invoice_id, "limit": 100}))
+    return sum(
+        note["post_payment_amount"] - sum(refund["amount_refunded"] for refund in note["refunds"])
+        for note in notes
+        if note["status"] != "void"
+    )
 
 
 def find_credit_note_of(intent: str, *, invoice_id: str) -> str | None:

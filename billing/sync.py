@@ -43,6 +43,7 @@ from billing import (
     metered_items,
     notices,
     receipts,
+    returned,
     saved_cards,
     standing,
     stripe_reversals,
@@ -224,7 +225,12 @@ def _apply_entitlements(_session: Session, _account_id: int, _fetched: Json, _cl
 
 def _apply_invoice(session: Session, account_id: int, fetched: Json, _claim: Claim) -> None:
     fulfilment.fulfil_invoice(session, account_id, fetched)
-    invoices.apply(session, account_id, fetched)
+    for invoice in (*fetched.get("earlier", ()), fetched):
+        invoices.apply(session, account_id, invoice)
+        for source in returned.sources_of_invoice(session, account_id, invoice["id"]):
+            returned.claw(
+                session, account_id, source
+            )  # what it was settled with, and what went back of that, is known now
     notices.after_invoice(session, account_id, fetched)
     _after(session, account_id, session.get(Subscription, invoices.subscription_of(fetched) or ""))
 

@@ -45,7 +45,9 @@ class Truth:
     best_of_period: dict[tuple[str, int], int] = field(default_factory=dict)
     subscriptions: dict[str, tuple[object, ...]] = field(default_factory=dict)
     payments: dict[str, tuple[object, ...]] = field(default_factory=dict)
-    # Of each charge the cents that went back and those that were paid, and the charges of each source.
+    # Of each charge the cents that went back and those that were paid, the charges of each source, and what an invoice
+    # was settled with in all.
+    settled: dict[str, int] = field(default_factory=dict)
     went_back: dict[str, tuple[int, int]] = field(default_factory=dict)
     charges_of_source: dict[str, list[str]] = field(default_factory=dict)
     is_frozen: bool = False
@@ -65,7 +67,7 @@ class Truth:
     def taken_back(self, source: str) -> int:
         """Return how many credits of a source go back with its money."""
         shares = [self.went_back[charge_id] for charge_id in self.charges_of_source.get(source, [])]
-        paid = sum(cents for _, cents in shares)
+        paid = max(sum(cents for _, cents in shares), self.settled.get(source, 0))
         return math.ceil(Fraction(self.granted[source] * sum(cents for cents, _ in shares), paid)) if paid else 0
 
 
@@ -110,9 +112,8 @@ def _learn(truths: dict[str, Truth], client: stripe.StripeClient, prices: dict[s
     warned = {w["charge"] for w in _all(client.v1.radar.early_fraud_warnings.list({"limit": 100}))}
     charge_of = {c["payment_intent"]: c["id"] for c in charges.values()}
     for charge in charges.values():
-        disputes = _all(client.v1.disputes.list({"charge": charge["id"]})) if charge["disputed"] else ()
-        statuses = [dispute["status"] for dispute in disputes]
-        _learn_charge(truths[charge["customer"]], charge, statuses, is_warned_of=charge["id"] in warned)
+        disputes = list(_all(client.v1.disputes.list({"charge": charge["id"]}))) if charge["disputed"] else []
+        _learn_charge(truths[charge["customer"]], charge, disputes, is_warned_of=charge["id"] in warned)
     for bought in _all(client.v1.checkout.sessions.list({**which, "expand": ["data.line_items"]})):
         if bought["mode"] == "payment" and bought["payment_status"] == "paid":
             _learn_pack(truths[bought["customer"]], bought, charge_of)
@@ -138,10 +139,12 @@ def _place(invoice: Json) -> tuple[int, int, str]:
     return invoice["status_transitions"]["paid_at"], invoice["created"], invoice["number"]
 
 
-def _learn_charge(truth: Truth, charge: Json, disputes: list[str], *, is_warned_of: bool) -> None:
+def _learn_charge(truth: Truth, charge: Json, opened: list[Json], *, is_warned_of: bool) -> None:
+    disputes = [dispute["status"] for dispute in opened]
     keeping = [status for status in disputes if status in MONEY_IS_GONE]
+    kept = sum(dispute["amount"] for dispute in opened if dispute["status"] in MONEY_IS_GONE)
     paid = charge["amount_captured"]
-    truth.went_back[charge["id"]] = (paid if keeping else charge["amount_refunded"], paid)
+    truth.went_back[charge["id"]] = (min(paid, charge["amount_refunded"] + kept), paid)
     truth.payments[charge["id"]] = (paid, charge["amount_refunded"], next(iter(keeping + disputes), None))
     truth.is_frozen |= bool((MONEY_IS_GONE - {"lost"}) & set(disputes))
     is_over = any(not status.startswith("warning_") for status in disputes) or charge["amount_refunded"] >= paid
@@ -174,6 +177,7 @@ def _learn_invoice(truth: Truth, invoice: Json, prices: dict[str, Json], charge_
     best = truth.best_of_period.get(period, 0)
     truth.invoices[source] = max(0, credits - best)
     truth.best_of_period[period] = max(credits, best)
+    truth.settled[source] = invoice["total"] - invoice["pre_payment_credit_notes_amount"]
     intents = [paid["payment"].get("payment_intent") for paid in invoice["payments"]["data"]]
     truth.charges_of_source[source] = [charge_of[intent] for intent in intents if intent in charge_of]
 

@@ -31,12 +31,16 @@ FILES = {"cancellation_policy", "customer_communication", "customer_signature", 
 OPEN = ("needs_response", "warning_needs_response")
 
 
-def open_dispute(world: World, charge: Document, reason: str = "fraudulent", *, inquiry: bool = False) -> Document:
+def open_dispute(
+    world: World, charge: Document, reason: str = "fraudulent", *, inquiry: bool = False, amount: int | None = None
+) -> Document:
     """Open a dispute, which takes the money and a fee away, or an inquiry, which takes nothing yet.
 
-    Raises Stripe's error when there is nothing left to dispute.
+    It is about an amount in cents, or all that is left of the charge. Raises Stripe's error when there is nothing left
+    to dispute.
     """
-    amount = refunds.refundable(charge)
+    left = refunds.refundable(charge)
+    amount = left if amount is None else min(amount, left)
     if charge["disputed"] or not amount:
         raise errors.invalid(f"Charge {charge['id']} has been disputed or refunded already.", "charge")
     days = INQUIRY_DAYS if inquiry else DUE_DAYS

@@ -78,6 +78,33 @@ def test_what_the_second_took_from_the_customers_balance_goes_back_there(
         assert ("$20.00" in mail.context, "$10.00" in mail.context) == (True, True)
 
 
+@pytest.mark.parametrize("order", ["as_is", "reversed"])
+@pytest.mark.parametrize("trouble", ["", "/v1/credit_notes"])
+def test_a_second_one_paid_wholly_from_the_balance_goes_back_there(
+    app: Flask, stripe: Stripe, clock: Clock, trouble: str, order: str
+) -> None:
+    ann = sign_up(app)
+    first, second = two_tabs(ann)
+    stripe.pay(first)
+    customer = stripe.sandbox_object("customer")["id"]
+    stripe.api.v1.customers.balance_transactions.create(customer, {"amount": -4000, "currency": "usd"})
+    clock.advance(minutes=1)
+    stripe.pay(second)
+    if trouble:
+        stripe.sandbox.faults.api.append(ApiFault("500_after", remaining=3, path=trouble))
+    for _ in range(8):
+        stripe.settle(order=order)
+        clock.advance(minutes=1)
+    assert live(stripe) == ["cv_basic_monthly"]
+    assert stripe.api.v1.refunds.list({}).data == []
+    assert stripe.api.v1.customers.retrieve(customer).balance == -4000
+    assert ann.balance_of("plan") == 3 + 20, "its credits are gone with it"
+    with app.app_context():
+        (mail,) = (mail for mail in db.session.query(Email) if mail.template == "second_subscription")
+        assert ("$30.00" in mail.context, "$0.00" in mail.context) == (True, False)
+        assert invariants.violations(db.session()) == []
+
+
 @pytest.mark.parametrize("fault", ["unreachable", "unreachable_after", "500_after"])
 @pytest.mark.parametrize("path", ["/v1/refunds", "/v1/subscriptions"])
 def test_trouble_on_the_way_is_overcome_and_pays_back_once(
