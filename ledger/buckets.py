@@ -67,7 +67,10 @@ _PUT_BACK = (
 )
 _EXTEND = update(buckets).where(buckets.c.id == bindparam("bucket_id")).values(expires_at=bindparam("new_expiry"))
 _DUE = (
-    select(buckets.c.id, buckets.c.kind, buckets.c.source, buckets.c.remaining)
+    select(
+        *(buckets.c.id, buckets.c.kind, buckets.c.source, buckets.c.remaining),
+        *(buckets.c.expires_at, buckets.c.granted_at),
+    )
     .where(*_is_open, buckets.c.expires_at <= bindparam("now"))
     .order_by(*spend_order)
 )
@@ -163,7 +166,11 @@ def put_back(wallet: LockedWallet, line: Line, *, until: datetime) -> None:
 
 
 def expire(wallet: LockedWallet) -> int:
-    """Take what has expired out of the balance, one transaction per bucket, and return how many credits that was."""
+    """Take what has expired out of the balance, one transaction per bucket, and return how many credits that was.
+
+    Each is dated when its credits expired, whenever they are swept: nothing else can have happened to the wallet since,
+    because every operation begins with this.
+    """
     scope = {"wallet_id": wallet.account_id, "now": wallet.now}
     due = wallet.connection.execute(_DUE, scope).all()
     wallet.next_expiry_at = wallet.connection.execute(_NEXT_EXPIRY, scope).scalar_one()
@@ -175,6 +182,7 @@ def expire(wallet: LockedWallet) -> int:
             TransactionKind.EXPIRE,
             Note(f"Unused {KIND_NAMES[CreditKind(row.kind)]} credits expired", reference=row.source),
             moves=[Move(Book.AVAILABLE, Book.EXPIRED, row.remaining, row.id)],
+            at=max(row.expires_at, row.granted_at),
         )
         failpoints.hit("expiry.posted")
     if not due:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -138,10 +139,12 @@ def record(
     used: int = 0,
     key: str | None = None,
     request_hash: str | None = None,
+    at: datetime | None = None,
 ) -> int | None:
     """Append a transaction and return its id; return None, and change nothing, when its key is taken.
 
-    `credits` and `debt` are the signed changes that the moves posted to it will make.
+    `credits` and `debt` are the signed changes that the moves posted to it will make. `at` is now, unless given: no
+    transaction of the wallet may lie between it and now.
     """
     recorded = _RECORD.first(
         wallet.connection,
@@ -157,7 +160,7 @@ def record(
             "reason": note.reason,
             "reference": note.reference,
             "actor": note.actor,
-            "at": wallet.now,
+            "at": at or wallet.now,
         },
     )
     return None if recorded is None else int(recorded[0])
@@ -207,10 +210,11 @@ def write(
     moves: Sequence[Move],
     key: str | None = None,
     request_hash: str | None = None,
+    at: datetime | None = None,
 ) -> int:
     """Record a transaction whose moves are known beforehand, post them, and return its id.
 
-    The caller has made sure that the key is free.
+    The caller has made sure that the key is free. `at` is as in `record`.
     """
     transaction_id = record(
         wallet,
@@ -221,6 +225,7 @@ def write(
         used=sum(_effect(move, Book.CONSUMED) for move in moves),
         key=key,
         request_hash=request_hash,
+        at=at,
     )
     if transaction_id is None:
         raise LedgerCorrupt(f"the key {key!r} was taken while its wallet was locked")

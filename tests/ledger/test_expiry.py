@@ -89,3 +89,28 @@ def test_credits_granted_too_late_expire_at_once(account: int) -> None:
     give(account, 5, "invoice:1", -1)
     assert statement.balance(db.session, account).total == 0
     assert write(expiry.expire_due, account) == 5
+
+
+def test_a_line_is_dated_when_its_credits_expired_and_not_when_they_were_swept(
+    account: int, clock: Clock, still_time: None
+) -> None:
+    began = app_clock.now()
+    give(account, 9, "charge:1", None, kind="purchase")
+    give(account, 5, "invoice:1", 1)
+    give(account, 3, "trial", 2, kind="trial")
+    clock.advance(days=5)
+    write(spending.spend, account, 1, idempotency_key="a", reason="CV check")
+    lines = statement.recent(db.session, account, 3)[::-1]
+    assert [(line.reason, (line.at - began).days, line.balance) for line in lines] == [
+        ("Unused plan credits expired", 1, 12),
+        ("Unused trial credits expired", 2, 9),
+        ("CV check", 5, 8),
+    ]
+    days = statement.daily_balance(db.session(), account, began.date(), app_clock.now().date())
+    assert [day.credits for day in days] == [17, 12, 9, 9, 9, 8]
+
+
+def test_credits_that_were_over_when_they_came_expire_when_they_came(account: int, still_time: None) -> None:
+    give(account, 5, "invoice:1", -3)
+    assert write(expiry.expire_due, account) == 5
+    assert {line.at for line in statement.recent(db.session, account)} == {app_clock.now()}
