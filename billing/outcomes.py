@@ -31,7 +31,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the return page says; `credits` are those of a pack, and 0 for a plan."""
+    """What the return page says; `credits` are those of a pack, and 0 for a plan.
+
+    `paid_cents` is what the card paid, `from_balance_cents` what the customer's balance at Stripe did beside it.
+    """
 
     state: State
     price_key: str
@@ -40,6 +43,9 @@ class Outcome:
     credits: int
     trial_days: int
     renews_at: datetime | None
+    paid_cents: int
+    from_balance_cents: int
+    currency: str
 
 
 def bring_in_line(stripe_session_id: str) -> bool:
@@ -63,7 +69,9 @@ def bring_in_line(stripe_session_id: str) -> bool:
 
 def of(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> Outcome:
     """Return what has become of an intent; without a fresh look at Stripe nothing is said to have failed."""
-    promised = (_mirrored(session, intent.stripe_session_id or "") or {}).get("metadata") or {}
+    stripe_session = _mirrored(session, intent.stripe_session_id or "") or {}
+    promised = stripe_session.get("metadata") or {}
+    paid_cents, from_balance_cents = _paid(session, stripe_session)
     subscription = access.subscription_of(session, intent.account_id) if intent.mode == "subscription" else None
     return Outcome(
         state=_state(session, intent, is_fresh=is_fresh),
@@ -73,7 +81,19 @@ def of(session: Session, intent: CheckoutIntent, *, is_fresh: bool) -> Outcome:
         credits=int(promised.get("credits") or 0),
         trial_days=intent.trial_days,
         renews_at=subscription.period_ends_at if subscription else None,
+        paid_cents=paid_cents,
+        from_balance_cents=from_balance_cents,
+        currency=stripe_session.get("currency") or catalog.current().currency,
     )
+
+
+def _paid(session: Session, stripe_session: dict[str, Any]) -> tuple[int, int]:
+    """Return what a completed checkout took from the card, and from the customer's balance: its invoice knows."""
+    row = session.get(StripeObject, ("invoice", dict(_named_in(stripe_session)).get("invoice", "")))
+    if row is None:
+        return stripe_session.get("amount_total") or 0, 0
+    invoice = json.loads(row.body)
+    return invoice["amount_paid"], max(0, (invoice.get("ending_balance") or 0) - invoice["starting_balance"])
 
 
 def _name_of(price_key: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from flask import Flask
 
 from billing import sync
@@ -13,6 +16,11 @@ def path(url: str) -> str:
     return url.removeprefix("http://127.0.0.1:5000")
 
 
+def facts(page: str) -> dict[str, str]:
+    """Return what the page's list of facts says, by their names."""
+    return {name: " ".join(value.split()) for name, value in re.findall(r"<dt>(.*?)</dt>\s*<dd>(.*?)</dd>", page, re.S)}
+
+
 def test_it_shows_the_credits_before_any_webhook_arrived(app: Flask, stripe: Stripe) -> None:
     ann = sign_up(app)
     back = path(stripe.pay(ann.checkout("credits_30")))
@@ -20,6 +28,36 @@ def test_it_shows_the_credits_before_any_webhook_arrived(app: Flask, stripe: Str
     assert "Thank you" in page
     assert "33 credits" in page
     assert ann.balance_of("purchase") == 30
+
+
+@pytest.mark.parametrize(
+    ("balance_cents", "words"),
+    [(0, "$30.00"), (1000, "$20.00, and $10.00 of your credit with us"), (4000, "$30.00 of your credit with us")],
+)
+def test_a_plans_page_says_what_was_paid_and_from_what(
+    app: Flask, stripe: Stripe, balance_cents: int, words: str
+) -> None:
+    ann = sign_up(app)
+    url = ann.checkout("pro_monthly")
+    if balance_cents:
+        customer = stripe.sandbox_object("customer")["id"]
+        entry = {"amount": -balance_cents, "currency": "usd"}
+        stripe.api.v1.customers.balance_transactions.create(customer, entry)
+    page = ann.client.get(path(stripe.pay(url))).get_data(as_text=True)
+    assert "Thank you" in page
+    assert facts(page)["Paid"] == words
+
+
+def test_a_packs_page_says_what_was_paid(app: Flask, stripe: Stripe) -> None:
+    ann = sign_up(app)
+    page = ann.client.get(path(stripe.pay(ann.checkout("credits_30")))).get_data(as_text=True)
+    assert facts(page)["Paid"] == "$20.00"
+
+
+def test_a_trials_page_says_that_nothing_was_paid_today(shop: Stripe) -> None:
+    ann = sign_up(shop.app)
+    page = ann.client.get(path(shop.pay(ann.checkout("starter_monthly")))).get_data(as_text=True)
+    assert facts(page)["Paid today"] == "$0.00"
 
 
 def test_opening_it_again_changes_nothing(app: Flask, stripe: Stripe) -> None:
