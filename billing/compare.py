@@ -23,7 +23,7 @@ import failpoints
 from accounts.models import Account
 from billing import access, differences, errors, gateway, poller, stripe_lists, sync_queue
 from billing.differences import Difference
-from billing.models import CheckoutIntent, Cursor, Payment, StripeObject, Subscription, SyncTask
+from billing.models import CheckoutIntent, Cursor, Payment, PlanGrant, StripeObject, Subscription, SyncTask
 from extensions import db
 
 Json = dict[str, Any]
@@ -222,6 +222,10 @@ def _own_checkouts(place: Place) -> list[Json]:
     return _rows(late, CheckoutIntent.stripe_session_id, place)
 
 
+def _own_plan_grants(place: Place) -> list[Json]:
+    return _rows(differences.without_end(), PlanGrant.stripe_invoice_id, place)
+
+
 def _rows(query: Any, column: Any, place: Place) -> list[Json]:
     found = db.session.scalars(query.where(column > (place.after or "")).order_by(column).limit(PAGE)).all()
     return [{"id": stripe_id, "began_at": place.began_at} for stripe_id in found]
@@ -263,5 +267,6 @@ PARTS = (
     ),
     Part("own subscriptions", _own_subscriptions, _not_met("subscription")),
     Part("own payments", _own_payments, _not_met("charge")),
+    Part("own plan grants", _own_plan_grants, differences.in_plan_grants),
     Part("own checkouts", _own_checkouts, _not_met("checkout_session")),
 )

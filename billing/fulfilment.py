@@ -208,9 +208,11 @@ def _trial_sources(session: Session, account_id: int) -> set[str]:
 def _grant_period(session: Session, account_id: int, invoice: Json, source: str) -> bool:
     """Grant what a plan's line pays for; return whether the invoice has credits, granted now or before."""
     known = plan_grants.find(session, account_id, source)
+    period = _period_of(session, invoice) if known is None or known.paid_until is None else None
     if known is not None:
+        if period is not None:
+            plan_grants.note_paid_until(session, known, period.paid_until)
         return known.credits > 0
-    period = _period_of(session, invoice)
     if period is None or (period.is_trial and not trials.claim(session, account_id, invoice["trial"])):
         return False
     if period.is_part_of_year and period.stripe_subscription_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 import failpoints
@@ -71,6 +71,25 @@ def add(session: Session, grant: PlanGrant, *, kind: CreditKind, note: str, paid
     return True
 
 
+def note_paid_until(session: Session, grant: PlanGrant, paid_until: datetime) -> None:
+    """Note until when an invoice paid for a grant that is older than this note, and so for the months of its year.
+
+    A month belongs to the invoice that was the last to be paid for its beginning; while that one has no note, it waits.
+    """
+    grant.paid_until = paid_until
+    session.flush()
+    months = select(PlanGrant).where(
+        PlanGrant.account_id == grant.account_id,
+        PlanGrant.stripe_subscription_id == grant.stripe_subscription_id,
+        PlanGrant.stripe_invoice_id.is_(None),
+        PlanGrant.paid_until.is_(None),
+    )
+    for month in session.scalars(months.order_by(PlanGrant.starts_at)).all():
+        paid = session.scalar(_paid_for(month.stripe_subscription_id or "", month.starts_at))
+        month.paid_until = paid.paid_until if paid is not None else None
+    session.flush()
+
+
 def add_month(
     session: Session,
     account_id: int,
@@ -113,8 +132,13 @@ def _rollover_of(plan_key: str, kind: CreditKind) -> int:
 
 def _plan_paid_at(session: Session, stripe_subscription_id: str, at: datetime) -> catalog.Plan | None:
     """Find the plan of the invoice that was the last to be paid for an instant."""
-    paid = (
-        select(PlanGrant.plan_key)
+    paid = session.scalar(_paid_for(stripe_subscription_id, at))
+    return next((plan for plan in catalog.current().plans if paid is not None and plan.key == paid.plan_key), None)
+
+
+def _paid_for(stripe_subscription_id: str, at: datetime) -> Select[PlanGrant]:
+    return (
+        select(PlanGrant)
         .where(
             PlanGrant.stripe_subscription_id == stripe_subscription_id,
             PlanGrant.stripe_invoice_id.is_not(None),
@@ -123,5 +147,3 @@ def _plan_paid_at(session: Session, stripe_subscription_id: str, at: datetime) -
         .order_by(PlanGrant.starts_at.desc(), PlanGrant.id.desc())
         .limit(1)
     )
-    key = session.scalar(paid)
-    return next((plan for plan in catalog.current().plans if plan.key == key), None)

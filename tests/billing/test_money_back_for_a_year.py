@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import select
+from datetime import datetime
 
-from billing import doctor_books, refunding
-from billing.models import Payment
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+import database
+from billing import compare, doctor_books, refunding, sync, sync_queue
+from billing.differences import Difference
+from billing.models import Payment, PlanGrant
 from extensions import db
 from ledger.models import Bucket
 from stripe_sandbox.engine import disputes
@@ -21,6 +26,13 @@ def months(ann: Person) -> list[tuple[int, int]]:
     with ann.app.app_context():
         rows = db.session.scalars(select(Bucket).where(of_year).order_by(Bucket.id)).all()
         return [(row.granted, row.clawed) for row in rows]
+
+
+def ends(ann: Person) -> list[datetime | None]:
+    """Return until when each month of the subscription was paid for."""
+    with ann.app.app_context():
+        of_plan = select(PlanGrant.paid_until).where(PlanGrant.stripe_subscription_id.is_not(None))
+        return list(db.session.scalars(of_plan.order_by(PlanGrant.id)))
 
 
 def payment(ann: Person) -> Payment:
@@ -89,6 +101,56 @@ def test_an_upgrade_in_the_year_adds_its_payment_to_the_months_that_follow(
     share = first.amount_cents / (first.amount_cents + upgrade.amount_cents)
     before, brought = -(-20 * share // 1), -(-100 * share // 1)
     assert months(ann) == [(20, 20), (20, before), (20, before), (100, brought)]
+
+
+@pytest.mark.parametrize("order", ["as_is", "reversed"])
+@pytest.mark.parametrize("is_refunded_before", [True, False])
+def test_grants_from_before_their_end_was_noted_follow_after_the_next_comparison(
+    shop: Stripe, clock: Clock, ann: Person, order: str, *, is_refunded_before: bool
+) -> None:
+    def forget(session: Session) -> None:
+        session.execute(update(PlanGrant).values(paid_until=None))
+
+    def refund() -> None:
+        shop.api.v1.refunds.create({"charge": payment(ann).stripe_charge_id, "amount": 9500})
+        shop.settle(order=order)
+
+    shop.inside(database.write, forget)
+    if is_refunded_before:
+        refund()
+        assert months(ann) == [(20, 10), (20, 0), (20, 0)], "the later months pass by it"
+    found: list[Difference] = []
+    shop.inside(compare.run_whole, found.append)
+    assert {(difference.kind, "until when" in difference.words) for difference in found} == {("invoice", True)}
+    shop.settle(order=order)
+    if not is_refunded_before:
+        refund()
+    assert months(ann) == [(20, 10)] * 3
+    a_month_later(shop, clock, ann, order=order)
+    assert months(ann) == [(20, 10)] * 4
+    assert shop.inside(compare.run_whole, found.append) == 0, "it is noted now"
+    assert shop.inside(lambda: list(doctor_books._taken_back(db.session()))) == []
+
+
+def test_an_old_month_follows_the_invoice_that_was_the_last_to_be_paid_for_it(
+    shop: Stripe, clock: Clock, ann: Person
+) -> None:
+    """A year that another year follows: the comparison meets the invoices in any order."""
+    pass_time(shop, clock, ann, days=330)
+    pass_time(shop, clock, ann, minutes=1)
+    before = ends(ann)
+    assert len(set(before)) == 3, "the trial and two years"
+
+    def forget(session: Session) -> None:
+        session.execute(update(PlanGrant).values(paid_until=None))
+
+    for order in ("as_is", "reversed"):
+        shop.inside(database.write, forget)
+        ids = [invoice.id for invoice in shop.api.v1.invoices.list({"status": "paid"}).data]
+        for invoice_id in ids if order == "as_is" else ids[::-1]:
+            shop.inside(database.write, sync_queue.mark_dirty, "invoice", invoice_id)
+            shop.inside(sync.drain)
+        assert ends(ann) == before
 
 
 def test_the_preview_of_a_refund_counts_every_month_and_the_doctor_agrees(
