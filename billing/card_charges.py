@@ -29,13 +29,21 @@ KEY_LASTS = timedelta(hours=23)
 MOST_WAIT = timedelta(minutes=10)
 
 
-def start(account_id: int, price_key: str, *, card_id: str, amount_cents: int, form_key: str) -> TopUp:
+def start(
+    account_id: int, price_key: str, *, card_id: str, amount_cents: int, form_key: str, another_than: str = ""
+) -> TopUp:
     """Buy a pack with the saved card and return how that has ended so far; raises what top_ups.intend raises.
 
     `asking` means that Stripe has not answered clearly: the worker goes on with it.
     """
     row = database.write(
-        top_ups.intend, account_id, price_key, card_id=card_id, amount_cents=amount_cents, form_key=form_key
+        top_ups.intend,
+        account_id,
+        price_key,
+        card_id=card_id,
+        amount_cents=amount_cents,
+        form_key=form_key,
+        another_than=another_than,
     )
     failpoints.hit("topup.committed")
     return ask(row) if row.status == "asking" else row

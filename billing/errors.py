@@ -57,6 +57,16 @@ class FormUsed(BillingError):
     status = 409
 
 
+class BoughtJustNow(BillingError):
+    """The same pack was bought by a click a moment ago, and this click does not say that it knows."""
+
+    status = 409
+
+    def __init__(self, top_up_id: str) -> None:
+        super().__init__(f"the top-up {top_up_id} bought the same a moment ago")
+        self.top_up_id = top_up_id
+
+
 class CodeTaken(BillingError):
     """There is a credit code of this name already."""
 

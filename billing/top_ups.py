@@ -22,15 +22,27 @@ Json = dict[str, Any]
 
 # For so long whoever wrote an intent down is taken to be asking Stripe; then the worker looks what has become of it.
 LEASE = timedelta(seconds=60)
+# A page that the browser's Back asks for anew has another number in its form, so for this long after a purchase a click
+# for the same pack is asked about: it may have been meant for the page, and not for the card.
+ASKS_AGAIN = timedelta(minutes=10)
 
 
 def intend(
-    session: Session, account_id: int, price_key: str, *, card_id: str, amount_cents: int, form_key: str
+    session: Session,
+    account_id: int,
+    price_key: str,
+    *,
+    card_id: str,
+    amount_cents: int,
+    form_key: str,
+    another_than: str = "",
 ) -> TopUp:
     """Write down that somebody clicked to buy a pack with the card and for the amount that they were shown.
 
-    The same form returns what it made before. Raises catalog.UnknownOffer for what is no pack on sale, OfferChanged
-    when card or amount are others now, and FormUsed when the form has bought something else.
+    The same form returns what it made before. `another_than` is the public id of the purchase that whoever clicked
+    knows of and wants one more than. Raises catalog.UnknownOffer for what is no pack on sale, OfferChanged when card or
+    amount are others now, FormUsed when the form has bought something else, and BoughtJustNow when a click that is a
+    few minutes old has bought the same and is not the one that is named.
     """
     session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
     made = session.scalar(select(TopUp).where(TopUp.account_id == account_id, TopUp.form_key == form_key))
@@ -42,7 +54,21 @@ def intend(
     card = saved_cards.find(session, account_id)
     if card is None or card.stripe_payment_method_id != card_id or pack.price.amount_cents != amount_cents:
         raise errors.OfferChanged(price_key)
+    recent = _bought_just_now(session, account_id, price_key)
+    if recent is not None and recent.public_id != another_than:
+        raise errors.BoughtJustNow(recent.public_id)
     return write_down(session, account_id, pack, card, kind="click", form_key=form_key)
+
+
+def _bought_just_now(session: Session, account_id: int, price_key: str) -> TopUp | None:
+    query = select(TopUp).where(
+        TopUp.account_id == account_id,
+        TopUp.price_key == price_key,
+        TopUp.kind == "click",
+        TopUp.status.in_(("asking", "paid")),
+        TopUp.created_at > clock.now() - ASKS_AGAIN,
+    )
+    return session.scalar(query.order_by(TopUp.id.desc()).limit(1))
 
 
 def write_down(

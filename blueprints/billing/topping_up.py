@@ -46,7 +46,12 @@ def buy_now(price_key: str) -> Response:
             card_id=request.form.get("card", ""),
             amount_cents=request.form.get("amount_cents", 0, type=int),
             form_key=idempotency.key(),
+            another_than=request.form.get("another_than", ""),
         )
+    except errors.BoughtJustNow as bought:
+        flash("You bought this a moment ago, so nothing more was charged.", "warning")
+        asking = url_for("billing.top_up", top_up_id=bought.top_up_id, next=back or None, another="yes")
+        return redirect(asking, 303)
     except errors.OfferChanged:
         flash("Your card or the price is another one by now. Nothing was charged; look again.", "warning")
         return redirect(url_for("billing.order", price_key=price_key), 303)
@@ -66,12 +71,14 @@ def top_up(top_up_id: str) -> str:
     if row is None:
         abort(404)
     row = card_charges.look_again(row)
+    on_sale = {pack.price.key: pack for pack in catalog.current().packs_for_sale}
     return render_template(
         "billing/top_up.html",
         top_up=row,
+        pack=on_sale.get(row.price_key),
+        saved_card=saved_cards.find(db.session(), account_id) if "another" in request.args else None,
         balance=statement.balance(db.session(), account_id),
         back=redirects.asked_next(""),
-        is_sold=any(pack.price.key == row.price_key for pack in catalog.current().packs_for_sale),
     )
 
 

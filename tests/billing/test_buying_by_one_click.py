@@ -9,7 +9,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 import database
-from billing import card_charges, saved_cards, top_ups
+from billing import card_charges, errors, saved_cards, top_ups
 from billing.purchase_tables import TopUp
 from extensions import db
 from ledger import invariants, spending
@@ -85,6 +85,50 @@ def test_a_form_sent_twice_buys_once(app: Flask, stripe: Stripe) -> None:
     assert first.location == second.location
     assert ann.balance_of("purchase") == 35
     assert send(ann, "/billing/top-up/credits_12", {**fields, "amount_cents": "1000"}).status_code == 409
+    assert charges(stripe) == [2000, 500]
+
+
+def test_another_rendering_of_the_page_asks_before_it_buys_the_same_again(
+    app: Flask, stripe: Stripe, clock: Clock
+) -> None:
+    ann = with_card(app, stripe)
+    follow(ann, submit(ann, "/billing", BUY_30))
+    bought = last(app).public_id
+    asked = submit(ann, "/billing", BUY_30)
+    assert f"/billing/top-up/{bought}" in asked.location
+    assert charges(stripe) == [2000, 500]
+    fields = open_form(ann, asked.location, BUY_30)
+    assert fields["another_than"] == bought
+    assert "30 credits bought" in follow(ann, send(ann, BUY_30, fields))
+    assert "30 credits bought" in follow(ann, send(ann, BUY_30, fields)), "the same form again is the same purchase"
+    assert charges(stripe) == [2000, 2000, 500]
+    assert "12 credits bought" in follow(ann, submit(ann, "/billing", "/billing/top-up/credits_12"))
+    clock.advance(minutes=10)
+    assert "30 credits bought" in follow(ann, submit(ann, "/billing", BUY_30)), "later nobody asks"
+    assert charges(stripe) == [2000, 1000, 2000, 2000, 500]
+
+
+def test_two_tabs_that_buy_the_same_at_once_buy_it_once(app: Flask, stripe: Stripe) -> None:
+    ann = with_card(app, stripe)
+    tabs = [open_form(ann, "/billing", BUY_30) for _ in range(6)]
+    with app.app_context():
+        card = saved_cards.find(db.session(), ann.account_id)
+        assert card is not None
+        card_id = card.stripe_payment_method_id
+    assert len({tab["_idem"] for tab in tabs}) == 6
+
+    def click(number: int) -> str:
+        with app.app_context():
+            try:
+                return card_charges.start(
+                    ann.account_id, "credits_30", card_id=card_id, amount_cents=2000, form_key=f"form:buy:{number}"
+                ).public_id
+            except errors.BoughtJustNow as bought:
+                return bought.top_up_id
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(click, range(6)))) == 1
+    stripe.settle()
     assert charges(stripe) == [2000, 500]
 
 

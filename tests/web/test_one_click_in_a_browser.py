@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from playwright.sync_api import expect
 
-from tests.billing.cards import DECLINES_LATER, with_card
+from tests.billing.cards import DECLINES_LATER, charges, with_card
 from tests.web.conftest import OpenPage
 from tests.web.test_pages_in_a_browser import assert_accessible
 from tests.worlds import Stripe
@@ -27,6 +27,33 @@ def test_a_decline_is_told_with_the_way_out(app: Flask, stripe: Stripe, open_pag
     declined = page.url.partition("/billing")[2]
     assert ann.balance_of("purchase") == 5
     assert_accessible(open_page(f"/billing{declined}", person=ann), "a declined top-up")
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+def test_the_browsers_back_and_the_same_click_again_buy_nothing_unasked(
+    app: Flask, stripe: Stripe, open_page: OpenPage, *, script: bool
+) -> None:
+    ann = with_card(app, stripe)
+    page = open_page("/billing", person=ann, script=script)
+    page.get_by_role("button", name="Buy 30 credits - $20.00").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Thank you")
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Billing")
+    page.get_by_role("button", name="Buy 30 credits - $20.00").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Thank you")
+    expect(page.get_by_role("status").first).to_contain_text(
+        "You bought this a moment ago, so nothing more was charged"
+    )
+    assert charges(stripe) == [2000, 500]
+    asked = page.url.partition("/billing")[2]
+    assert_accessible(open_page(f"/billing{asked}", person=ann), "buying another one")
+    page.get_by_role("button", name="Buy another 30 credits - $20.00").click()
+    expect(page.get_by_role("main")).to_contain_text("30 credits bought")
+    assert charges(stripe) == [2000, 2000, 500]
+    page.go_back()
+    page.get_by_role("button", name="Buy another 30 credits - $20.00").click()
+    expect(page.get_by_role("status").first).to_contain_text("You bought this a moment ago")
+    assert charges(stripe) == [2000, 2000, 500]
 
 
 def test_the_words_to_agree_to_are_accessible(app: Flask, stripe: Stripe, open_page: OpenPage) -> None:
