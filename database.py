@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -228,14 +228,23 @@ def turn(engine: Engine) -> Iterator[None]:
         _thread.is_writing = False
 
 
-def translated(error: Any, connection: Connection, sql: str) -> Exception:
+def translated(error: Any, connection: Connection, sql: str, values: Any = None) -> Exception:
     """Return a driver's error as SQLAlchemy would raise it; a connection that it ended is used no more."""
     dialect = connection.dialect
     is_lost = dialect.is_disconnect(error, connection.connection.driver_connection, None)
     if is_lost:
-        connection.invalidate(error)
-    base = dialect.loaded_dbapi.Error
-    raised: Exception = DBAPIError.instance(sql, None, error, base, connection_invalidated=is_lost, dialect=dialect)
+        # SQLAlchemy finds it dead as well then, and forgets the others of the pool that are as old.
+        with suppress(DBAPIError):
+            connection.exec_driver_sql("SELECT 1")
+    raised: Exception = DBAPIError.instance(
+        sql,
+        values,
+        error,
+        dialect.loaded_dbapi.Error,
+        hide_parameters=connection.engine.hide_parameters,
+        connection_invalidated=is_lost,
+        dialect=dialect,
+    )
     return raised
 
 

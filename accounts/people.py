@@ -15,6 +15,7 @@ import failpoints
 from accounts import sessions
 from accounts.identity import email_key
 from accounts.models import OWNER, Account, Membership, User
+from prepared import Reading
 
 AccountHook = Callable[[Session, int], None]
 
@@ -25,12 +26,13 @@ _verified_hooks: list[VerifiedHook] = []
 
 # Built once: pages of a signed-in person ask for them.
 _PERSONAL = select(Account).where(Account.personal_user_id == bindparam("user_id"))
-_OWNERS = (
+_OWNERS = Reading(
     select(User.email)
     .join(Membership, Membership.user_id == User.id)
     .where(Membership.account_id == bindparam("account_id"), Membership.role == OWNER)
     .order_by(Membership.id)
-    .limit(1)
+    .limit(1),
+    str,
 )
 
 
@@ -161,6 +163,11 @@ def find_user(session: Session, email: str) -> User | None:
     return session.scalar(select(User).where(User.email_key == email_key(email)))
 
 
+def password_hash_of(session: Session, user_id: int) -> str | None:
+    """Return the hash of a person's password, None for whoever has none."""
+    return session.scalar(select(User.password).where(User.id == user_id))
+
+
 def store_rehash(session: Session, user_id: int, password_hash: str) -> None:
     """Store the same password under today's hash settings; sessions and links stay as they are."""
     session.get_one(User, user_id, with_for_update=True).password = password_hash
@@ -178,7 +185,7 @@ def find_user_by_uniquifier(session: Session, uniquifier: str) -> User | None:
 
 def owner_email(session: Session, account_id: int) -> str:
     """Return the address that mail about an account goes to: its first owner's; raise AccountNotFound."""
-    email = session.scalar(_OWNERS, {"account_id": account_id})
+    email = _OWNERS.first(session, account_id=account_id)
     if email is None:
         raise AccountNotFound(f"account {account_id} has no owner")
     return email

@@ -6,13 +6,16 @@ import hashlib
 import ipaddress
 import secrets
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 import clock
+from accounts import rows
 from accounts.models import Account, User, UserSession
+from accounts.rows import AccountRow, PersonRow
+from prepared import Reading
 
 IDLE = timedelta(hours=12)
 LIFETIME = timedelta(days=14)
@@ -34,24 +37,33 @@ class Live(NamedTuple):
     id: int
     last_seen_at: datetime
     confirmed_at: datetime
-    user: User
-    account: Account | None
+    person: PersonRow
+    account: AccountRow | None
 
 
-# Built once: every page of a signed-in person begins with it.
-_LIVE = (
+def _live(session_id: int, last_seen_at: datetime, confirmed_at: datetime, *columns: Any) -> Live:
+    person, account = columns[: len(rows.PERSON_COLUMNS)], columns[len(rows.PERSON_COLUMNS) :]
+    has_account = account[0] is not None
+    return Live(
+        session_id, last_seen_at, confirmed_at, PersonRow(*person), AccountRow(*account) if has_account else None
+    )
+
+
+# Every page of a signed-in person begins with it.
+_LIVE = Reading(
     select(
         UserSession.id,
         UserSession.last_seen_at,
         func.coalesce(UserSession.confirmed_at, UserSession.created_at),
-        User,
-        Account,
+        *rows.PERSON_COLUMNS,
+        *rows.ACCOUNT_COLUMNS,
     )
     .select_from(UserSession)
     .join(User, User.id == UserSession.user_id)
     .outerjoin(Account, Account.personal_user_id == User.id)
     .where(UserSession.token_hash == bindparam("token_hash"), UserSession.revoked_at.is_(None))
-    .where(UserSession.idle_expires_at > bindparam("now"), UserSession.expires_at > bindparam("now"), User.active)
+    .where(UserSession.idle_expires_at > bindparam("now"), UserSession.expires_at > bindparam("now"), User.active),
+    _live,
 )
 
 
@@ -76,8 +88,7 @@ def start(session: Session, user_id: int, *, is_remembered: bool, address: str =
 
 def find(session: Session, token: str) -> Live | None:
     """Return the live session behind a secret; None when it ended or its person is disabled."""
-    row = session.execute(_LIVE, {"token_hash": hash_of(token), "now": clock.now()}).one_or_none()
-    return None if row is None else Live(*row)
+    return _LIVE.first(session, token_hash=hash_of(token), now=clock.now())
 
 
 def needs_touch(found: Live) -> bool:
@@ -122,13 +133,13 @@ def revoke_all(session: Session, user_id: int, *, except_id: int | None = None) 
 def live(session: Session, user_id: int) -> list[UserSession]:
     """Return the person's live sessions, the last used first."""
     now = clock.now()
-    rows = (
+    mine = (
         select(UserSession)
         .where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None))
         .where(UserSession.idle_expires_at > now, UserSession.expires_at > now)
         .order_by(UserSession.last_seen_at.desc())
     )
-    return list(session.scalars(rows))
+    return list(session.scalars(mine))
 
 
 def sweep(session: Session) -> int:

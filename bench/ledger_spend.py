@@ -23,7 +23,7 @@ import clock
 import database
 from extensions import db
 from ledger import granting, invariants, spending
-from ledger.prepared import Prepared
+from prepared import Prepared
 from proofs.throwaway import ENGINES, Laboratory, available, laboratory
 
 Row = dict[str, object]

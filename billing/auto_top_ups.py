@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Integer, Table, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 import clock
 import failpoints
+import prepared
 from accounts import people
 from accounts.models import Account
 from billing import catalog, errors, freezes, money, saved_cards, top_ups
 from billing.periods import add_months
-from billing.purchase_tables import AutoTopUp, SavedCard, TopUp
-from ledger import prepared, statement
+from billing.purchase_tables import AutoTopUp, TopUp
+from billing.saved_cards import Card
+from ledger import statement
 from ledger.models import Freeze
 from ledger.spending import Spent
 from mail import links, outbox
@@ -43,8 +45,30 @@ STOPPED = {
 }
 
 _RULES = cast(Table, AutoTopUp.__table__)
-# Composed once: every billing page asks.
-_OF_ACCOUNT = select(AutoTopUp).where(AutoTopUp.account_id == bindparam("owner_id"))
+
+
+class Agreement(NamedTuple):
+    """What an account agreed to, as it stands now; AutoTopUp says what is what."""
+
+    account_id: int
+    is_on: bool
+    price_key: str
+    amount_cents: int
+    currency: str
+    threshold_credits: int
+    monthly_cap_cents: int
+    consent: str
+    agreed_at: datetime
+    declines: int
+    not_before: datetime | None
+    stop_reason: str | None
+
+
+# Every billing page asks.
+_OF_ACCOUNT = prepared.Reading(
+    select(*[_RULES.c[field] for field in Agreement._fields]).where(_RULES.c.account_id == bindparam("owner_id")),
+    Agreement,
+)
 # Part of every spend, most of which are of accounts that agreed to nothing: composed once.
 _MARK = prepared.Prepared(
     update(_RULES)
@@ -57,12 +81,12 @@ _MARK = prepared.Prepared(
 )
 
 
-def find(session: Session, account_id: int) -> AutoTopUp | None:
+def find(session: Session, account_id: int) -> Agreement | None:
     """Find what an account agreed to, whether it is on or off; None when it never did."""
-    return session.scalars(_OF_ACCOUNT, {"owner_id": account_id}).first()
+    return _OF_ACCOUNT.first(session, owner_id=account_id)
 
 
-def consent_words(pack: catalog.Pack, card: SavedCard, *, threshold: int, monthly_cap_cents: int, seller: str) -> str:
+def consent_words(pack: catalog.Pack, card: Card, *, threshold: int, monthly_cap_cents: int, seller: str) -> str:
     """Return the sentence that is agreed to, with every amount in it."""
     price, currency = pack.price.amount_cents, pack.price.currency
     return (
@@ -188,7 +212,7 @@ def history(session: Session, account_id: int, *, limit: int = 20) -> list[TopUp
     return list(session.scalars(made.order_by(TopUp.id.desc()).limit(limit)))
 
 
-def _obstacle(row: AutoTopUp, card: SavedCard | None) -> str | None:
+def _obstacle(row: AutoTopUp, card: Card | None) -> str | None:
     on_sale = {pack.price.key: pack for pack in catalog.current().packs_for_sale}
     if row.price_key not in on_sale:
         return "off_sale"
@@ -269,14 +293,14 @@ def prepare_capped(session: Session, mail: Prepared) -> Prepared:
     return _with_facts(session, mail, row, {"goes_on_at": _next_month()})
 
 
-def _row_of(session: Session, mail: Prepared) -> AutoTopUp:
+def _row_of(session: Session, mail: Prepared) -> Agreement:
     row = find(session, mail.context["account_id"])
     if row is None:
         raise NotNeeded("nothing was agreed to")
     return row
 
 
-def _with_facts(session: Session, mail: Prepared, row: AutoTopUp, facts: Mapping[str, Any]) -> Prepared:
+def _with_facts(session: Session, mail: Prepared, row: Agreement, facts: Mapping[str, Any]) -> Prepared:
     always = {
         "threshold": row.threshold_credits,
         "cap": money.in_words(row.monthly_cap_cents, row.currency),

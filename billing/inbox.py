@@ -20,7 +20,7 @@ import clock
 import failpoints
 from billing import gateway, sync_queue
 from billing.models import StripeEvent, SyncTask
-from ledger.prepared import ONE, Prepared
+from prepared import ONE, Prepared
 
 Json = dict[str, Any]
 Ready = tuple[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, bindparam, literal, select, union_all
 from sqlalchemy.orm import Session
@@ -14,6 +14,7 @@ from billing import access, catalog, pending, plan_periods, subscriptions
 from billing.models import Invoice, Payment, Subscription
 from billing.subscriptions import instant
 from ledger.models import Bucket
+from prepared import Reading
 
 Json = dict[str, Any]
 
@@ -27,6 +28,14 @@ _OWNER: BindParameter[int] = bindparam("owner_id")
 _IDS: BindParameter[list[str]] = bindparam("ids", expanding=True)
 
 
+class _Key(NamedTuple):
+    """When an account was billed, and by what its document is found: an invoice's id at Stripe, or a charge's."""
+
+    at: datetime
+    key: str
+    kind: str
+
+
 def _keys_newest_first() -> Any:
     issued = select(Invoice.issued_at.label("at"), Invoice.stripe_id.label("key"), literal("invoice").label("kind"))
     bought = select(Payment.paid_at.label("at"), Payment.stripe_charge_id.label("key"), literal("pack").label("kind"))
@@ -38,7 +47,8 @@ def _keys_newest_first() -> Any:
     return newest_first.offset(bindparam("skipped")).limit(bindparam("wanted"))
 
 
-_KEYS = _keys_newest_first()
+# Every billing page asks.
+_KEYS = Reading(_keys_newest_first(), _Key)
 _INVOICES = select(Invoice).where(Invoice.account_id == _OWNER, Invoice.stripe_id.in_(_IDS))
 _PAYMENTS = select(Payment).where(Payment.account_id == _OWNER).order_by(Payment.id)
 _PAID_BY = _PAYMENTS.where(Payment.stripe_invoice_id.in_(_IDS))
@@ -100,8 +110,8 @@ def open_invoice(session: Session, stripe_subscription_id: str) -> Invoice | Non
 
 def page(session: Session, account_id: int, *, number: int = 1, size: int = PER_PAGE) -> Page:
     """Return a page of what an account was billed, newest first; pages count from 1."""
-    window = {"owner_id": account_id, "skipped": (number - 1) * size, "wanted": size + 1}
-    keys = [(row.kind, row.key) for row in session.execute(_KEYS, window)]
+    found = _KEYS.all(session, owner_id=account_id, skipped=(number - 1) * size, wanted=size + 1)
+    keys = [(document.kind, document.key) for document in found]
     return Page(_documents(session, account_id, keys[:size]), has_older=len(keys) > size)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ import database
 import failpoints
 from billing import gateway
 from billing.purchase_tables import SavedCard
+from prepared import Reading
 
 Json = dict[str, Any]
 
@@ -26,20 +27,36 @@ BRANDS = {
     "visa": "Visa",
 }
 
-# Composed once: every page that sells something asks.
-_OF_ACCOUNT = select(SavedCard).where(SavedCard.account_id == bindparam("owner_id"))
+
+class Card(NamedTuple):
+    """What an account's one-click purchases would be charged to."""
+
+    stripe_payment_method_id: str
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
 
 
-def find(session: Session, account_id: int) -> SavedCard | None:
+# Every page that sells something asks.
+_OF_ACCOUNT = Reading(
+    select(
+        SavedCard.stripe_payment_method_id, SavedCard.brand, SavedCard.last4, SavedCard.exp_month, SavedCard.exp_year
+    ).where(SavedCard.account_id == bindparam("owner_id")),
+    Card,
+)
+
+
+def find(session: Session, account_id: int) -> Card | None:
     """Find the card that an account's one-click purchases would be charged to; an expired one does not count."""
-    card = session.scalars(_OF_ACCOUNT, {"owner_id": account_id}).first()
+    card = _OF_ACCOUNT.first(session, owner_id=account_id)
     today = clock.now()
     if card is None or (card.exp_year, card.exp_month) < (today.year, today.month):
         return None
     return card
 
 
-def in_words(card: SavedCard) -> str:
+def in_words(card: Card) -> str:
     """Say a card as its holder knows it: "Visa ending in 4242"."""
     return f"{BRANDS.get(card.brand, card.brand.replace('_', ' ').capitalize())} ending in {card.last4}"
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 import clock
 from accounts.models import Account
+from accounts.rows import AccountRow
 from billing import access, catalog, invoices
 from billing.models import Invoice, Status, Subscription
 from billing.subscriptions import instant
@@ -72,7 +73,7 @@ def refresh(session: Session, account_id: int) -> None:
         session.flush()
 
 
-def notice_of(account: Account) -> Notice | None:
+def notice_of(account: AccountRow) -> Notice | None:
     """Return what to say on a page of an account; None when all is well."""
     if account.billing_notice is None:
         return None

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 import clock
 from billing import leases
 from billing.models import StripeObject, SyncTask
-from ledger.prepared import ONE, Prepared
+from prepared import ONE, Prepared
 
 Json = dict[str, Any]
 

@@ -16,7 +16,8 @@ import clock
 import failpoints
 from accounts.models import Account
 from billing import catalog, errors, fulfilment, saved_cards
-from billing.purchase_tables import SavedCard, TopUp
+from billing.purchase_tables import TopUp
+from billing.saved_cards import Card
 
 Json = dict[str, Any]
 
@@ -72,7 +73,7 @@ def _bought_just_now(session: Session, account_id: int, price_key: str) -> TopUp
 
 
 def write_down(
-    session: Session, account_id: int, pack: catalog.Pack, card: SavedCard, *, kind: str, form_key: str | None = None
+    session: Session, account_id: int, pack: catalog.Pack, card: Card, *, kind: str, form_key: str | None = None
 ) -> TopUp:
     """Add the row of one attempt; its public id is the key under which Stripe is asked, once and again."""
     now = clock.now()

@@ -19,6 +19,7 @@ from accounts import people
 from accounts.identity import email_key
 from billing import catalog, customers
 from billing.models import Status, TrialUse
+from prepared import Reading
 
 Json = dict[str, Any]
 
@@ -32,13 +33,16 @@ TERMS = (
 # A trial that begins this long after its subscription is an operator's gift.
 AT_ONCE = timedelta(minutes=5)
 
-# Built once: every page of prices asks.
-_USED = select(TrialUse.key).where(TrialUse.key.in_(bindparam("keys", expanding=True))).limit(1)
+# Every page of prices asks.
+_USED = Reading(
+    select(TrialUse.key).where(TrialUse.key.in_((bindparam("of_account"), bindparam("of_address")))).limit(1), str
+)
 
 
 def has_used(session: Session, account_id: int) -> bool:
     """Tell whether the account, or another one with the same normalised e-mail address, has had its trial."""
-    return session.scalar(_USED, {"keys": _keys_of_account(session, account_id)}) is not None
+    of_account, of_address = _keys_of_account(session, account_id)
+    return _USED.first(session, of_account=of_account, of_address=of_address) is not None
 
 
 def claim(session: Session, account_id: int, stripe_subscription: Json) -> bool:
@@ -101,10 +105,10 @@ def _is_used_by_card(stripe_subscription: Json) -> bool:
     return bool(starts_at <= (stripe_subscription.get("trial_end") or 0))
 
 
-def _keys_of_account(session: Session, account_id: int) -> list[str]:
+def _keys_of_account(session: Session, account_id: int) -> tuple[str, str]:
     # A person may have two accounts as ann@ and ann+2@, but one trial.
     name, _, host = email_key(people.owner_email(session, account_id)).rpartition("@")
-    return [f"account:{account_id}", f"email:{name.partition('+')[0]}@{host}"]
+    return f"account:{account_id}", f"email:{name.partition('+')[0]}@{host}"
 
 
 def _others_among(session: Session, keys: list[str], stripe_subscription_id: str) -> bool:

@@ -10,7 +10,7 @@ from accounts.models import ADMIN
 from billing import access, catalog, limits, saved_cards, trials
 from billing.catalog import Catalog, Interval, Pack, Plan, Price
 from billing.models import Subscription
-from billing.purchase_tables import SavedCard
+from billing.saved_cards import Card
 from extensions import db
 from web import filters, fragments, gates, redirects
 from web.current import acting, find_current_account
@@ -29,7 +29,7 @@ class Visitor:
     subscription: Subscription | None
     may_try: bool
     # What a pack would be charged to by one click, when a card is saved.
-    card: SavedCard | None = None
+    card: Card | None = None
     payer: str = ""
 
     @property

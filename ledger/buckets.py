@@ -14,8 +14,8 @@ from ledger import journal
 from ledger.errors import LedgerCorrupt
 from ledger.journal import Move, Note
 from ledger.models import Book, CreditKind, TransactionKind, buckets
-from ledger.prepared import Prepared
 from ledger.wallets import LockedWallet
+from prepared import Prepared
 
 # Gifts go before what was paid for; what expires first goes before all (see spend_order).
 PRIORITY = {

@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.errors import IdempotencyConflict, LedgerCorrupt
 from ledger.models import MAX_KEY_LENGTH, Book, TransactionKind, entries, transactions, wallets
-from ledger.prepared import Prepared
 from ledger.wallets import LockedWallet
+from prepared import Prepared
 
 MAX_CREDITS = 10**12
 

@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 import clock
 from ledger.buckets import spend_order
 from ledger.models import Transaction, buckets, wallets
+from prepared import Reading
 
 CSV_HEADER = ("at", "kind", "reason", "credits", "balance", "debt", "reference")
 CSV_BATCH = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """What is left of one grant, in the order in which it will be spent; `expires_at` None means never."""
 
     kind: str
@@ -40,8 +40,7 @@ class Balance:
     sources: list[Source]
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(NamedTuple):
     """One line of the statement: why the balance changed, by how much, and what it was then.
 
     `credits` and `debt` are signed changes; `used` counts the credits that were used up for good.
@@ -74,6 +73,14 @@ class Page:
 
     lines: list[Activity]
     older_than: int | None
+
+
+class _Wallet(NamedTuple):
+    """What an account's wallet says beside its sources."""
+
+    held: int
+    debt: int
+    frozen_reason: str | None
 
 
 class DayUsage(NamedTuple):
@@ -113,6 +120,11 @@ def utc_day(dialect: str) -> ColumnElement[date]:
     return cast(func.timezone("UTC", Transaction.at), Date)
 
 
+def _day_usage(day: object, used: object) -> DayUsage:
+    """Return a row of _usage_by_day, whose day SQLite tells as a text and whose sum PostgreSQL tells as a Decimal."""
+    return DayUsage(date.fromisoformat(str(day)), int(str(used)))
+
+
 def _usage_by_day(dialect: str) -> Select[date, int]:
     day = utc_day(dialect)
     return (
@@ -123,39 +135,41 @@ def _usage_by_day(dialect: str) -> Select[date, int]:
     )
 
 
-# What every dashboard reads is composed once: composing a statement costs more than running it.
-_WALLET = select(wallets.c.held, wallets.c.debt, wallets.c.frozen_reason).where(
-    wallets.c.account_id == bindparam("wallet_id")
+# What every dashboard reads.
+_WALLET = Reading(
+    select(wallets.c.held, wallets.c.debt, wallets.c.frozen_reason).where(
+        wallets.c.account_id == bindparam("wallet_id")
+    ),
+    _Wallet,
 )
-_SOURCES = (
+_SOURCES = Reading(
     select(buckets.c.kind, buckets.c.remaining, buckets.c.granted, buckets.c.expires_at, buckets.c.source)
     .where(buckets.c.account_id == bindparam("wallet_id"), buckets.c.is_open)
     .where(or_(buckets.c.expires_at.is_(None), buckets.c.expires_at > bindparam("now")))
-    .order_by(*spend_order)
+    .order_by(*spend_order),
+    Source,
 )
-_RECENT: ActivityRows = (
+_RECENT = Reading(
     _ACTIVITY.where(Transaction.account_id == bindparam("wallet_id"))
     .order_by(Transaction.id.desc())
-    .limit(bindparam("lines"))
+    .limit(bindparam("lines")),
+    Activity,
 )
-_USAGE_BY_DAY = {dialect: _usage_by_day(dialect) for dialect in ("sqlite", "postgresql")}
+_USAGE_BY_DAY = Reading({dialect: _usage_by_day(dialect) for dialect in ("sqlite", "postgresql")}, _day_usage)
 
 
 def balance(session: Session, account_id: int) -> Balance:
     """Return what an account can spend now; what has expired does not count, even before it is swept."""
-    connection = session.connection()
-    wallet = connection.execute(_WALLET, {"wallet_id": account_id}).one_or_none()
+    wallet = _WALLET.first(session, wallet_id=account_id)
     if wallet is None:
         return Balance(0, 0, 0, None, [])
-    rows = connection.execute(_SOURCES, {"wallet_id": account_id, "now": clock.now()})
-    sources = [Source(*row) for row in rows]
+    sources = _SOURCES.all(session, wallet_id=account_id, now=clock.now())
     return Balance(sum(source.remaining for source in sources), *wallet, sources)
 
 
 def recent(session: Session, account_id: int, limit: int = 10) -> list[Activity]:
     """Return the newest lines of an account's statement, newest first."""
-    rows = session.connection().execute(_RECENT, {"wallet_id": account_id, "lines": limit})
-    return [Activity(*row) for row in rows]
+    return _RECENT.all(session, wallet_id=account_id, lines=limit)
 
 
 def page(
@@ -198,9 +212,7 @@ def daily_usage(session: Session, account_id: int, days: int = 30) -> list[DayUs
     """Return the credits used on each of the last days (UTC), today included, oldest first; quiet days are zero."""
     first = clock.now().date() - timedelta(days=days - 1)
     midnight = _midnight(first)
-    connection = session.connection()
-    rows = connection.execute(_USAGE_BY_DAY[connection.dialect.name], {"wallet_id": account_id, "since": midnight})
-    used = {date.fromisoformat(str(row[0])): int(row[1]) for row in rows}
+    used = dict(_USAGE_BY_DAY.all(session, wallet_id=account_id, since=midnight))
     calendar = [first + timedelta(days=number) for number in range(days)]
     return [DayUsage(day, used.get(day, 0)) for day in calendar]
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 import clock
 from ledger.errors import LedgerCorrupt
 from ledger.models import wallets
-from ledger.prepared import Prepared
+from prepared import Prepared
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from config import Config
 ROOT = Path(__file__).resolve().parents[1]
 
 # Who may import whom: outer layers know inner ones, never the other way round.
-INNER = {"extensions", "database", "group_commit", "clock", "config", "failpoints"}
+INNER = {"extensions", "database", "group_commit", "clock", "config", "failpoints", "prepared"}
 ALLOWED = {
     "ledger": INNER,
     "accounts": INNER | {"ledger"},

@@ -13,10 +13,11 @@ from flask_login import current_user
 from sqlalchemy.exc import OperationalError
 
 import database
-from accounts import api_keys, people
-from accounts.models import OWNER, User
+from accounts import api_keys, people, rows
+from accounts.models import OWNER
+from accounts.rows import PersonRow
 from extensions import db, limiter
-from web.current import Acting, current_account
+from web.current import Acting, act, current_account
 
 PATH = "/api/"
 FEATURE = "api"
@@ -39,7 +40,7 @@ def brings_key(request: Request) -> bool:
     return request.path.startswith(PATH) and request.environ.get("HTTP_AUTHORIZATION", "")[:6].lower() == "bearer"
 
 
-def load(request: Request) -> User | None:
+def load(request: Request) -> PersonRow | None:
     """Return the person that the request's key stands on, and note its account; None without a good key."""
     given = BEARER.fullmatch(request.environ.get("HTTP_AUTHORIZATION", "")) if brings_key(request) else None
     if given is None:
@@ -53,8 +54,8 @@ def load(request: Request) -> User | None:
     key, person, account, role = found
     g.api_key_id = key.id
     owner = person.email if role == OWNER else people.owner_email(db.session(), account.id)
-    g.acting = Acting(account, role, owner, is_own=role == OWNER)
-    return person
+    act(Acting(rows.of_account(account), role, owner, is_own=role == OWNER))
+    return rows.of_person(person)
 
 
 def caller() -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import g, session
 from flask_login import current_user
 
-from accounts import memberships, people
+from accounts import memberships, people, rows
 from accounts.models import OWNER, Account
+from accounts.rows import AccountRow
 from billing import seats
 from extensions import db
 
@@ -24,7 +25,7 @@ class Acting:
     tells that they had chosen one that they do not belong to any more.
     """
 
-    account: Account
+    account: AccountRow
     role: str
     owner: str
     is_own: bool = True
@@ -41,19 +42,33 @@ def acting() -> Acting:
     if found is None:
         if not current_user.is_authenticated:
             raise people.AccountNotFound("nobody is signed in")
-        found = g.acting = _chosen() or _own(has_lost=_forget_choice())
+        return act(_chosen() or _own(has_lost=_forget_choice()))
+    if not _is_of_now():
+        return act(replace(found, account=_read_again(found.account)))
     return found
 
 
-def current_account() -> Account:
+def act(now: Acting) -> Acting:
+    """Let this request act for an account, as it was just read."""
+    g.acting, g.account_read_in = now, db.session().get_transaction()
+    return now
+
+
+def note_personal(account: AccountRow | None) -> None:
+    """Keep the person's own account, which came with their session, for whoever asks next."""
+    g.pop("acting", None)
+    g.personal_account, g.account_read_in = account, db.session().get_transaction()
+
+
+def current_account() -> AccountRow:
     """Return the account that the signed-in person acts for; raise AccountNotFound when nobody is signed in.
 
-    It is read once per request, from the request's own session.
+    It is read once per request, and again when the request has written something.
     """
     return acting().account
 
 
-def find_current_account() -> Account | None:
+def find_current_account() -> AccountRow | None:
     """Return the account that the visitor acts for, None when nobody is signed in."""
     return current_account() if "acting" in g or current_user.is_authenticated else None
 
@@ -72,7 +87,7 @@ def act_for_oneself() -> None:
     session.pop(CHOSEN, None)
 
 
-def team() -> Account | None:
+def team() -> AccountRow | None:
     """Return the account that the visitor acts for where it is not their personal one, for the header of pages."""
     if CHOSEN not in session or not current_user.is_authenticated:
         return None
@@ -84,13 +99,25 @@ def _chosen() -> Acting | None:
     if CHOSEN not in session or not seats.are_sold():
         return None
     found = memberships.find(db.session(), current_user.id, str(session[CHOSEN]))
-    return None if found is None else Acting(found.account, found.role, found.owner, is_own=found.role == OWNER)
+    if found is None:
+        return None
+    return Acting(rows.of_account(found.account), found.role, found.owner, is_own=found.role == OWNER)
 
 
 def _own(*, has_lost: bool) -> Acting:
-    if "personal_account" not in g:
-        g.personal_account = people.personal_account(db.session(), current_user.id)
-    return Acting(g.personal_account, OWNER, current_user.email, has_lost=has_lost)
+    account: AccountRow | None = g.get("personal_account")
+    if account is None or not _is_of_now():
+        account = rows.of_account(people.personal_account(db.session(), current_user.id))
+    return Acting(account, OWNER, current_user.email, has_lost=has_lost)
+
+
+def _is_of_now() -> bool:
+    # A write ends the request's read transaction: what was read before may be otherwise since.
+    return g.account_read_in is db.session().get_transaction()
+
+
+def _read_again(account: AccountRow) -> AccountRow:
+    return rows.of_account(people.get_account(db.session(), account.id))
 
 
 def _forget_choice() -> bool:

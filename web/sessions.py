@@ -20,10 +20,11 @@ import database
 import failpoints
 from accounts import sessions
 from accounts.models import User, UserSession
+from accounts.rows import PersonRow
 from accounts.sessions import Live
 from config import Config
 from extensions import db
-from web import api_access
+from web import api_access, current
 
 
 class CookieSessions(SecureCookieSessionInterface):
@@ -104,7 +105,7 @@ def confirm() -> None:
     g.is_recent_session = True
 
 
-def _load(token: str) -> User | None:
+def _load(token: str) -> PersonRow | None:
     found = sessions.find(db.session(), token)
     if found is not None and sessions.needs_touch(found):
         _touch(found.id)
@@ -114,16 +115,14 @@ def _load(token: str) -> User | None:
     _note(found)
     set_request_attr("fs_authn_via", "session")
     set_request_attr("fs_paa", session.get("fs_paa", 0))
-    return found.user
+    return found.person
 
 
 def _note(found: Live) -> None:
     """Keep what came with the session, for whoever asks next."""
-    g.pop("acting", None)
     g.user_session_id = found.id
     g.is_recent_session = sessions.is_recent(found)
-    if found.account is not None:
-        g.personal_account = found.account
+    current.note_personal(found.account)
 
 
 def _touch(session_id: int) -> None:
@@ -152,7 +151,7 @@ def _on_login(_app: Flask, user: User, **_: Any) -> None:
     found = sessions.find(db.session(), token)
     if found is not None:
         _note(found)
-        g._login_user = found.user
+        g._login_user = found.person
 
 
 def _on_logout(_app: Flask, **_: Any) -> None:

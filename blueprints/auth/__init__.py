@@ -239,7 +239,7 @@ def change_password() -> View:
     form = ChangeForm()
     if not form.validate_on_submit():
         return _form_page("auth/change_password.html", form)
-    old_hash = current_user.password
+    old_hash = people.password_hash_of(db.session(), current_user.id)
     if not passwords.matches(form.current.data, old_hash):
         form.current.errors = ["This is not your current password."]
         return _form_page("auth/change_password.html", form)
@@ -269,7 +269,7 @@ def confirm_password() -> View:
         database.write(login_tries.count, subject)
     except TooManyTries as error:
         return _wait("auth/confirm_password.html", form, error)
-    if not passwords.matches(form.password.data, current_user.password):
+    if not passwords.matches(form.password.data, people.password_hash_of(db.session(), current_user.id)):
         form.password.errors = ["This is not your password."]
         return _form_page("auth/confirm_password.html", form)
     sessions.confirm()

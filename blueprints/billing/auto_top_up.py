@@ -14,7 +14,8 @@ from wtforms.validators import InputRequired, NumberRange, ValidationError
 import database
 from accounts.models import ADMIN
 from billing import auto_top_ups, catalog, errors, money, saved_cards, top_ups
-from billing.purchase_tables import AutoTopUp, SavedCard
+from billing.auto_top_ups import Agreement
+from billing.saved_cards import Card
 from blueprints.billing.base import bp
 from config import Config
 from extensions import db, limiter
@@ -134,7 +135,7 @@ def stop_auto_top_up() -> Response:
     return redirect(url_for("billing.auto_top_up"), 303)
 
 
-def _suggestion(row: AutoTopUp | None) -> dict[str, object]:
+def _suggestion(row: Agreement | None) -> dict[str, object]:
     """Return what the form begins with: what was agreed to before, else something modest."""
     packs = catalog.current().packs_for_sale
     if row is not None and any(p.price.key == row.price_key for p in packs):
@@ -147,7 +148,7 @@ def _suggestion(row: AutoTopUp | None) -> dict[str, object]:
     return {"pack": middle.price.key, "threshold": threshold, "cap": -(-5 * middle.price.amount_cents // _cents(1))}
 
 
-def _proposal(form: ChoiceForm, card: SavedCard) -> dict[str, str]:
+def _proposal(form: ChoiceForm, card: Card) -> dict[str, str]:
     pack = top_ups.pack_on_sale(form.pack.data)
     config: Config = current_app.config["TOLLGATE"]
     cap_cents = _cents(form.cap.data)

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from accounts.models import ADMIN
 from billing import card_charges, catalog, checkout, errors, saved_cards, top_ups
-from billing.purchase_tables import SavedCard
+from billing.saved_cards import Card
 from blueprints.billing.base import bp
 from config import Config
 from extensions import db, limiter
@@ -24,7 +24,7 @@ class OneClick:
     """A pack that can be bought with the saved card by one click."""
 
     pack: catalog.Pack
-    card: SavedCard
+    card: Card
 
 
 def buyer() -> str:

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 import database
 from billing import auto_top_ups, card_charges, freezes
-from billing.purchase_tables import AutoTopUp, TopUp
+from billing.auto_top_ups import Agreement
+from billing.purchase_tables import TopUp
 from extensions import db
 from ledger import granting, holds, invariants, spending
 from ledger.errors import NotEnoughCredits
@@ -60,7 +61,7 @@ def work(app: Flask) -> None:
         card_charges.resume_due()
 
 
-def state(app: Flask, person: Person) -> AutoTopUp:
+def state(app: Flask, person: Person) -> Agreement:
     with app.app_context():
         row = auto_top_ups.find(db.session(), person.account_id)
         assert row is not None

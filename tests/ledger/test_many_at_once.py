@@ -20,7 +20,7 @@ from database import write
 from extensions import db
 from ledger import granting, holds, spending, statement, wallets
 from ledger.errors import LedgerError
-from ledger.prepared import Prepared
+from prepared import Prepared
 from tests.databases import PostgresqlDatabase, SqliteFile
 
 THREADS = 16

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from database import write
 from extensions import db
 from ledger.models import wallets
-from ledger.prepared import Prepared
+from prepared import Prepared
 
 OPENED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 

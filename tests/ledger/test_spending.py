@@ -16,7 +16,7 @@ from extensions import db
 from ledger import buckets, granting, holds, journal, spending, statement, wallets
 from ledger.errors import IdempotencyConflict, LedgerCorrupt, NotEnoughCredits
 from ledger.models import Bucket, Wallet
-from ledger.prepared import Prepared
+from prepared import Prepared
 from tests.worlds import Clock
 
 
