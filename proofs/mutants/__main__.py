@@ -184,6 +184,8 @@ def _try(name: str, area: Area, chosen: argparse.Namespace) -> float:
         with chosen.keep.open("a") as file:
             file.writelines(json.dumps(result) + "\n" for result in results if "end" in result)
     gaps = _say_coverage(results)
+    for slow in (result for result in results if "left_out" in result):
+        _say(f"left out, because it takes {slow['seconds']:.0f} s: {slow['left_out']}")
     before = [_not_tried(key, "killed") for key in keys if key in known]
     left_out = [_not_tried(key, "equivalent") for key in keys if key in alike - known]
     killed, tried = _say_mutants([result for result in results if "end" in result] + before + left_out)

@@ -75,6 +75,9 @@ class Session:
             self._run_once(item, following)
         self._coverage.stop()
         self._say_coverage()
+        for nodeid, seconds in self.seconds.items():
+            if seconds > self.slowest:
+                self.say({"left_out": nodeid, "seconds": seconds})
         data = self._coverage.get_data()  # a fork finds it empty
         self._contexts = {path: data.contexts_by_lineno(str(path)) for path in self.sources}
         gc.freeze()  # so that forks share what is in memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,10 +17,12 @@ import database
 from accounts.models import Account
 from billing import compare, differences, errors, gateway, stripe_lists, sync, sync_queue
 from billing.differences import Difference
-from billing.models import CheckoutIntent, Cursor, Payment, StripeObject, Subscription, SyncTask
+from billing.models import CheckoutIntent, Cursor, Payment, PlanGrant, StripeObject, Subscription, SyncTask
 from billing.reversals import Dispute, Refund
 from extensions import db
 from ledger import clawback
+from tests.billing.cards import with_card
+from tests.billing.forms import submit
 from tests.persons import Person, sign_up
 from tests.worlds import Clock, Stripe
 
@@ -102,6 +105,10 @@ def see_the_invoice_open(session: Session) -> None:
     session.execute(sa.update(StripeObject).where(StripeObject.kind == "invoice").values(body=opened))
 
 
+def forget_what_the_invoice_brought(session: Session) -> None:
+    session.execute(sa.delete(PlanGrant).where(PlanGrant.stripe_invoice_id.is_not(None)))
+
+
 def forget_a_payment(session: Session) -> None:
     session.execute(sa.delete(Payment).where(Payment.dispute_status.is_(None)))
 
@@ -148,33 +155,35 @@ def forget_all_that_was_bought(session: Session) -> None:
         session.execute(sa.delete(table))
 
 
-MENDABLE = [
-    forget_the_subscription,
-    change_the_status,
-    change_the_price,
-    change_the_period,
-    plan_a_cancellation,
-    live_by_none,
-    forget_that_the_invoice_was_seen,
-    see_the_invoice_open,
-    forget_a_payment,
-    forget_the_refund,
-    forget_the_dispute,
-    misread_the_dispute,
-    misread_the_dispute_itself,
-    forget_a_single_refund,
-    give_back_what_was_taken,
-    reopen_the_checkout,
-    never_see_the_checkout,
-    forget_the_customer,
-    forget_all_that_was_bought,
-]
+MENDABLE = {
+    "subscriptions": [
+        forget_the_subscription,
+        change_the_status,
+        change_the_price,
+        change_the_period,
+        plan_a_cancellation,
+        live_by_none,
+    ],
+    "invoices": [forget_that_the_invoice_was_seen, see_the_invoice_open, forget_what_the_invoice_brought],
+    "charges": [
+        forget_a_payment,
+        forget_the_refund,
+        forget_the_dispute,
+        misread_the_dispute,
+        misread_the_dispute_itself,
+        forget_a_single_refund,
+        give_back_what_was_taken,
+    ],
+    "checkouts": [reopen_the_checkout, never_see_the_checkout],
+    "all": [forget_the_customer, forget_all_that_was_bought],
+}
 
 
-def test_what_drifted_is_found_and_mended(app: Flask, stripe: Stripe, ann: Person) -> None:
+@pytest.mark.parametrize("what", MENDABLE)
+def test_what_drifted_is_found_and_mended(app: Flask, stripe: Stripe, ann: Person, what: str) -> None:
     ann.checkout("credits_5")  # first of its page, and nothing is to be said of it
     before = facts(app)
-    for drift in MENDABLE:
+    for drift in MENDABLE[what]:
         with app.app_context():
             database.write(drift)
         found = compared(app)
@@ -288,6 +297,31 @@ def test_own_payments_are_looked_at_for_a_day_less_than_the_charges_that_prove_t
     assert ("charge" in {d.kind for d in compared(app)}) == is_told
 
 
+@pytest.mark.parametrize(("ago", "is_told"), [({"hours": 1}, False), ({"hours": 1, "seconds": 1}, True)])
+def test_own_checkouts_are_asked_for_when_they_ran_out_more_than_an_hour_ago(
+    app: Flask, stripe: Stripe, ann: Person, still_time: None, ago: dict[str, int], is_told: bool
+) -> None:
+    with app.app_context():
+        database.write(invent_rows)
+        ran_out = sa.update(CheckoutIntent).where(CheckoutIntent.stripe_session_id == "cs_elsewhere")
+        ran_out = ran_out.values(expires_at=app_clock.now() - timedelta(**ago))
+        database.write(lambda session: session.execute(ran_out))
+    stripe.expect_violation("No such")
+    assert ("checkout_session" in {d.kind for d in compared(app)}) == is_told
+
+
+def test_own_rows_come_in_pages_and_each_of_them_once(app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "PAGE", 2)
+    own_payments = next(part for part in compare.PARTS if part.name == "own payments")
+    place = compare.Place(int(app_clock.now().timestamp()), own_payments.name, None)
+    with app.app_context():
+        first = own_payments.page(place)
+        second = own_payments.page(replace(place, after=first[-1]["id"]))
+        query = sa.select(Payment.stripe_charge_id).order_by(Payment.stripe_charge_id)
+        assert [row["id"] for row in first + second] == db.session.scalars(query).all()
+    assert (len(first), len(second)) == (2, 1)
+
+
 def test_a_customer_whom_nobody_here_owns_is_told_when_it_is_charged(
     app: Flask, stripe: Stripe, ann: Person, log: LogCapture
 ) -> None:
@@ -341,8 +375,25 @@ def test_charges_that_others_make_of_the_same_customer_are_none_of_ours(
     assert compared(app) == []
     with app.app_context():
         ours = set(db.session.scalars(sa.select(Payment.stripe_charge_id)))
+        ours |= set(db.session.scalars(sa.select(Payment.stripe_invoice_id))) - {None}
         database.write(lambda session: session.execute(sa.delete(Payment)))
+        database.write(forget_that_the_invoice_was_seen)
     assert {d.object_id for d in compared(app)} == ours - {by_hand.latest_charge}
+
+
+def test_a_pack_bought_by_one_click_is_missed_where_its_payment_was_forgotten(app: Flask, stripe: Stripe) -> None:
+    ann = with_card(app, stripe)
+    submit(ann, "/billing", "/billing/top-up/credits_30")
+    stripe.settle()
+    before = facts(app)
+    with app.app_context():
+        charge_id = db.session.scalars(sa.select(Payment.stripe_charge_id).where(Payment.amount_cents == 2000)).one()
+        database.write(lambda session: session.execute(sa.delete(Payment).where(Payment.stripe_charge_id == charge_id)))
+    (found,) = compared(app)
+    assert (found.kind, found.object_id, found.words) == ("charge", charge_id, "is recorded nowhere")
+    with app.app_context():
+        sync.drain()
+    assert facts(app) == before
 
 
 # When it runs -------------------------------------------------------------------------------------------------------
