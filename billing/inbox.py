@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
 
-from sqlalchemy import Dialect, Table, bindparam, select
+from sqlalchemy import Dialect, Table, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -122,6 +122,9 @@ HANDLED: dict[str, Callable[[Json], tuple[str, str | None]]] = {
 }
 
 
+# Nothing asks for an event that is older than what Stripe lists: 30 days, https://docs.stripe.com/api/events. The rest
+# is for people who look into something; payloads hold names and addresses, so it is not for ever.
+KEEP = timedelta(days=90)
 # How many ids one question to the database may name.
 ASKED_AT_ONCE = 500
 
@@ -237,6 +240,17 @@ def replay(session: Session, name: str) -> bool:
         return False
     sync_queue.mark_dirty(session, kind, object_id)
     return True
+
+
+def sweep(session: Session, *, limit: int = 500) -> int:
+    """Forget events that came more than KEEP ago, oldest first; return how many.
+
+    What they made dirty stands in the queue and not in them, so work that waits, or was given up, loses nothing.
+    """
+    old = select(StripeEvent.stripe_id).where(StripeEvent.received_at < clock.now() - KEEP)
+    oldest = old.order_by(StripeEvent.received_at).limit(limit)
+    gone = delete(StripeEvent).where(StripeEvent.stripe_id.in_(oldest)).returning(StripeEvent.stripe_id)
+    return len(session.scalars(gone).all())
 
 
 def _subject(event: Json, *, livemode: bool) -> tuple[str | None, str | None]:

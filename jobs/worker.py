@@ -19,6 +19,7 @@ from billing import (
     allowances,
     card_charges,
     compare,
+    inbox,
     link_purchases,
     metered_items,
     poller,
@@ -69,6 +70,7 @@ def chores() -> list[Chore]:
         Chore("expiry", lambda: database.write(expiry.sweep, limit=200), every=60),
         Chore("allowances", grant_due_allowances, every=60),
         Chore("old use", lambda: database.write(usage_retention.sweep), every=3600),
+        Chore("old events", lambda: database.write(inbox.sweep), every=3600),
         Chore("log-in tries", lambda: database.write(login_tries.sweep), every=3600),
         Chore("sessions", lambda: database.write(sessions.sweep), every=3600),
     ]

@@ -8,10 +8,11 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 import database
+from billing import inbox
 from billing.models import StripeEvent, SyncTask
 from extensions import db
-from tests.persons import Person, sign_up
-from tests.worlds import Stripe
+from tests.persons import Person, log_in_again, sign_up
+from tests.worlds import Clock, Stripe
 
 
 def run(app: Flask, *words: str) -> tuple[int, str]:
@@ -90,3 +91,24 @@ def test_the_newest_events_are_listed_with_what_became_of_them(app: Flask, ann: 
     assert "checkout.session.completed" in output
     assert "dead" in output
     assert "0 objects wait" in output
+
+
+def test_old_events_are_forgotten_and_the_work_that_they_left_is_not(
+    app: Flask, stripe: Stripe, clock: Clock, ann: Person
+) -> None:
+    ids, session_id = select(StripeEvent.stripe_id), next(i for i in dead_ids(app) if i.startswith("cs_"))
+    with app.app_context():
+        old = set(db.session.scalars(ids))
+        clock.advance(days=89)
+        assert database.write(inbox.sweep) == 0
+        clock.advance(days=2)
+        log_in_again(ann)
+        stripe.pay(ann.checkout("credits_5"))
+        stripe.deliver()
+        assert [database.write(inbox.sweep, limit=2), database.write(inbox.sweep)] == [2, len(old) - 2]
+        new = set(db.session.scalars(ids))
+    assert new
+    assert not new & old
+    assert session_id in dead_ids(app)
+    assert run(app, "replay", session_id)[0] == 0
+    assert ann.balance_of("purchase") == 12 + 5
