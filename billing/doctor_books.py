@@ -5,6 +5,7 @@ Each check yields what is wrong and what to do; the invariants that it holds are
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 
 import clock
 from accounts.models import Account, FormerCustomer
-from billing import access, catalog, pulse, returned, sync_queue
+from billing import access, catalog, pulse, returned, subscriptions, sync_queue
 from billing.doctor_words import Check, Told
 from billing.models import (
     CheckoutIntent,
@@ -122,11 +123,37 @@ def _periods(session: Session) -> Iterator[Told]:
         row = session.get(Subscription, subscription_id)
         best = max((plans.get(grant.plan_key, grant.credits) for grant in grants), default=0)
         granted, allowed = sum(grant.credits for grant in grants), best * (row.quantity if row else 1)
+        allowed = max(allowed, sum(brings for _, brings in _plans_of(session, str(subscription_id))))
         if granted > allowed:
             yield (
                 f"{subscription_id} was granted {granted} credits for the period to {ends_at:%d %B}, {allowed} at most",
                 "Take the surplus out in the back office, and find out how it came about.",
             )
+
+
+def _several_plans(session: Session) -> Iterator[Told]:
+    live = select(Subscription).where(Subscription.stripe_status.in_(access.LIVE), Subscription.amount_cents.is_(None))
+    for row in session.scalars(live.order_by(Subscription.stripe_id)):
+        plans = _plans_of(session, row.stripe_id)
+        if len(plans) > 1:
+            names = " and ".join(name for name, _ in plans)
+            yield (
+                f"{row.stripe_id} of account {row.account_id} is billed for {names} together: it opens {row.plan_key}, "
+                "and each renewal brings the credits of all",
+                "Take all but one item off it at Stripe, and refund or credit what the customer did not mean to buy.",
+            )
+
+
+def _plans_of(session: Session, stripe_id: str) -> list[tuple[str, int]]:
+    """Return the plans that a subscription is billed for, by name, with the credits that each brings a period."""
+    kept = session.get(StripeObject, ("subscription", stripe_id))
+    if kept is None:
+        return []
+    found = []
+    for item in subscriptions.plan_items(json.loads(kept.body)):
+        offer = catalog.current().offer(subscriptions.price_key_of(item["price"]) or "")
+        found.append((offer.name, offer.credits * (item.get("quantity") or 1)))
+    return found
 
 
 def _trials(session: Session) -> Iterator[Told]:
@@ -301,6 +328,7 @@ CHECKS = (
     Check("one live subscription per account", _second_subscriptions, ("I13",)),
     Check("who pays has what was paid for", _no_primary, ("I12",)),
     Check("subscriptions are of the catalogue", _unknown_plans),
+    Check("a subscription is billed for one plan", _several_plans),
     Check("the worker keeps up", _worker, ("I3", "I12")),
     Check("nothing was given up", _dead_work, ("I8", "I12")),
     Check("mail leaves", _mail, ("I14",)),

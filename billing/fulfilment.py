@@ -145,7 +145,10 @@ def _credits_due(session: Session, account_id: int, period: Period, *, besides: 
     (monthly to yearly) takes off the share of the old period's credits whose money Stripe gives back as unused time. So
     does going on after a pause that gave money back, but for what of that share had expired unspent by then. A renewal
     that bills a change of the period before gave money back for another plan's: only what that one has less is taken.
+    A change beside a second plan of the same subscription brings what its own lines do.
     """
+    if period.difference is not None:
+        return max(0, period.difference)
     query = select(PlanGrant).where(
         PlanGrant.account_id == account_id,
         PlanGrant.stripe_subscription_id == period.stripe_subscription_id,

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import clock
-from billing import fulfilment, gateway, plan_periods, stripe_reversals
+from billing import fulfilment, gateway, plan_periods, stripe_reversals, subscriptions
 from extensions import db
 
 Json = dict[str, Any]
@@ -52,11 +52,15 @@ def _returned(before: list[Json], *, quick: bool) -> list[list[int]]:
 def _whole(invoice_id: str, *, quick: bool) -> Json:
     """Fetch an invoice; a trial's with its subscription under `trial`, whose card decides whether it may be one.
 
-    Under `credited` are the cents that credit notes gave back other than by refunds.
+    Under `credited` are the cents that credit notes gave back other than by refunds, under `plans` how many plans the
+    subscription of a change has.
     """
     invoice = gateway.retrieve_invoice(invoice_id, quick=quick)
     if invoice.get("post_payment_credit_notes_amount"):
         invoice["credited"] = stripe_reversals.credited_besides_refunds(invoice_id)
+    if plan_periods.is_change(invoice):
+        found = gateway.retrieve_subscription(str(plan_periods.subscription_of(invoice)), quick=quick)
+        invoice["plans"] = len(subscriptions.plan_items(found))
     period = plan_periods.of(invoice)
     if period is not None and period.is_trial and period.stripe_subscription_id:
         invoice["trial"] = gateway.retrieve_subscription(period.stripe_subscription_id, quick=quick)

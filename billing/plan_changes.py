@@ -139,6 +139,8 @@ def quote(session: Session, subscription: Subscription, choice: Choice, *, at: i
     account_id, stripe_id = subscription.account_id, subscription.stripe_id
     fresh = gateway.retrieve_subscription(stripe_id)
     item = subscriptions.plan_item(fresh)
+    if len(subscriptions.plan_items(fresh)) > 1:
+        raise ChangeRefused("several")
     if item["price"]["id"] != subscription.stripe_price_id or fresh["status"] != subscription.stripe_status:
         raise ChangeRefused("moved")
     to_price = prices.stripe_price_id(choice.price.key)

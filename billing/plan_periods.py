@@ -26,6 +26,7 @@ class Period:
     A yearly plan grants monthly: then the span is the month of `month_starts_at`, and `is_part_of_year` tells that the
     line begins in the middle of its year, as an upgrade's does. `begins_at` is when it was bought; `lapsed` are spans
     that had ended by then and whose money came back - after a pause, or for another plan of so many credits a period.
+    `credits` are those of all plans that are paid for the same span: somebody may have added a second one at Stripe.
     """
 
     plan: catalog.Plan
@@ -38,6 +39,8 @@ class Period:
     month_starts_at: datetime
     is_part_of_year: bool
     begins_at: datetime
+    # What a change brings on a subscription with several plans: no share of what the others were granted.
+    difference: int | None
     lapsed: tuple[tuple[datetime, datetime, int], ...]
 
 
@@ -122,7 +125,7 @@ def _period_of(invoice: Json, line: Json, price_key: str, plan: catalog.Plan) ->
     period = Period(
         plan=plan,
         stripe_subscription_id=subscription_of(invoice),
-        credits=plan.credits * (line.get("quantity") or 1),
+        credits=_credits_of_all(invoice, line),
         is_trial=is_trial,
         starts_at=starts_at,
         ends_at=paid_until,
@@ -130,6 +133,7 @@ def _period_of(invoice: Json, line: Json, price_key: str, plan: catalog.Plan) ->
         month_starts_at=starts_at,
         is_part_of_year=price.interval == "year" and not is_trial and add_months(starts_at, 12) > paid_until,
         begins_at=starts_at,
+        difference=_difference(invoice, line),
         lapsed=tuple(
             (since, until, _exchanged_for(invoice, since, until))
             for since, until in _taken_back(invoice)
@@ -141,6 +145,44 @@ def _period_of(invoice: Json, line: Json, price_key: str, plan: catalog.Plan) ->
         period = within_year(period, add_months(paid_until, -12) if period.is_part_of_year else starts_at)
     # The old period ends for the customer where its money comes back, minutes before a new one begins.
     return replace(period, starts_at=min([starts_at, *(s for s, until in _taken_back(invoice) if until > starts_at)]))
+
+
+def is_change(invoice: Json) -> bool:
+    """Tell whether an invoice bills a change within a period, of which it does not say what stays beside it."""
+    line = plan_line(invoice)
+    return line is not None and _is_proration(line)
+
+
+def _credits_of_all(invoice: Json, line: Json) -> int:
+    """Return the credits of a plan's line, and of the other plans' whole periods that are paid for the same span."""
+    beside: dict[str | int, int] = {}
+    for number, other in enumerate(invoice["lines"]["data"]):
+        sold = _plan_of_line(other)
+        if sold is None or other["amount"] < 0 or other["period"] != line["period"] or _is_proration(other):
+            continue
+        item = (other["parent"].get("subscription_item_details") or {}).get("subscription_item")
+        beside[item or number] = _credits_of(other)
+    return _credits_of(line) if _is_proration(line) else sum(beside.values())
+
+
+def _difference(invoice: Json, line: Json) -> int | None:
+    """Return what a change brings beside another plan: what it charges for, less what it gives money back for."""
+    if not _is_proration(line) or invoice.get("plans", 1) < 2:
+        return None
+    lines = [other for other in invoice["lines"]["data"] if other["period"]["end"] == line["period"]["end"]]
+    sold = [other for other in lines if _plan_of_line(other) is not None]
+    return sum(_credits_of(other) * (1 if other["amount"] >= 0 else -1) for other in sold)
+
+
+def _credits_of(line: Json) -> int:
+    sold = _plan_of_line(line)
+    return sold[1].credits * (line.get("quantity") or 1) if sold is not None else 0
+
+
+def _is_proration(line: Json) -> bool:
+    parent = line.get("parent") or {}
+    details = (parent.get("invoice_item_details"), parent.get("subscription_item_details"))
+    return any((detail or {}).get("proration", False) for detail in details)
 
 
 def _taken_back(invoice: Json) -> list[tuple[datetime, datetime]]:

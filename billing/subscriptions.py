@@ -66,12 +66,31 @@ def price_key_of(stripe_price: Json) -> str | None:
 
 
 def plan_item(stripe_subscription: Json) -> Json:
-    """Return the item of a fetched subscription that pays for its plan."""
+    """Return the item of a fetched subscription that pays for its plan; of several plans, the one that opens most."""
     # Metered prices sit beside the plan's own price on the same subscription, in no promised order.
     items: list[Json] = stripe_subscription["items"]["data"]
     licensed = [i for i in items if (i["price"].get("recurring") or {}).get("usage_type") != "metered"]
     known = [i for i in licensed if price_key_of(i["price"])]
-    return (known or licensed or items)[0]
+    return max(plan_items(stripe_subscription), key=_rank, default=(known or licensed or items)[0])
+
+
+def plan_items(stripe_subscription: Json) -> list[Json]:
+    """Return the items that pay for plans of the catalogue: one, unless somebody added another in the Dashboard."""
+    current = catalog.current()
+    found = []
+    for item in stripe_subscription["items"]["data"]:
+        key = price_key_of(item["price"])
+        is_plan = key is not None and not current.price(key).is_metered and isinstance(current.offer(key), catalog.Plan)
+        if is_plan and item.get("quantity") != 0:
+            found.append(item)
+    return found
+
+
+def _rank(item: Json) -> tuple[int, int, str]:
+    current = catalog.current()
+    key = price_key_of(item["price"]) or ""
+    plans = [plan.key for plan in current.plans]
+    return plans.index(current.offer(key).key), item["price"].get("unit_amount") or 0, item["id"]
 
 
 def copy_of(stripe_subscription: Json) -> Subscription:
@@ -91,7 +110,9 @@ def _copy(row: Subscription, stripe_subscription: Json) -> None:
     row.stripe_price_id = item["price"]["id"]
     row.quantity = item.get("quantity") or 1
     unit_amount = item["price"].get("unit_amount")
-    row.amount_cents = None if unit_amount is None else unit_amount * row.quantity
+    # Of two plans on one subscription neither amount is what a period costs.
+    is_whole = unit_amount is not None and len(plan_items(stripe_subscription)) < 2
+    row.amount_cents = unit_amount * row.quantity if is_whole else None
     row.currency = item["price"]["currency"]
     row.period_starts_at = instant(item.get("current_period_start"))
     row.period_ends_at = instant(item.get("current_period_end"))

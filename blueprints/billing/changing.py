@@ -28,6 +28,7 @@ REFUSALS = {
     "owing": "Your last invoice is not paid yet. Pay it first, then change the plan.",
     "ending": "Your plan is about to end. Resume it first, then change it.",
     "same": "That is the plan you have.",
+    "several": "Two plans are billed to you together. Write to us and we change them for you.",
     "moved": "Your subscription has changed meanwhile. This is how it is now.",
 }
 
