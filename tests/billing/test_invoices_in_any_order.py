@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import permutations
 from typing import Any
 
@@ -295,6 +295,21 @@ def test_a_plan_that_the_catalogue_does_not_price_has_no_months(shop: Stripe, cl
     shop.settle()
     with shop.app.app_context():
         database.write(lambda session: session.execute(update(Subscription).values(price_key=None)))
+        assert not database.write(allowances.grant_due, ann.account_id)
+
+
+@pytest.mark.parametrize(("price", "days"), [("starter_monthly", 45), ("starter_yearly", 370)])
+def test_what_follows_a_paid_period_waits_for_its_invoice_however_lately_stripe_was_asked(
+    shop: Stripe, clock: Clock, price: str, days: int
+) -> None:
+    ann = sign_up(shop.app)
+    subscription_id = subscription_of(shop, ann, price)
+    clock.advance(days=15)  # the trial is over
+    shop.settle()
+    app_clock.travel(timedelta(days=days))  # the app's alone: Stripe is late with the renewal
+    with shop.app.app_context():
+        sync.run_now("subscription", subscription_id)
+        assert allowances.due_accounts(db.session()) == [ann.account_id]
         assert not database.write(allowances.grant_due, ann.account_id)
 
 

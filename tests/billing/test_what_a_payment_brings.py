@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import event, select
 
+import clock as app_clock
 import database
-from billing import catalog, charges, fulfilment, plan_grants
+from billing import allowances, catalog, charges, fulfilment, plan_grants
 from billing.models import Payment, PlanGrant, SyncTask
 from billing.reversals import Dispute
 from extensions import db
 from ledger.models import Bucket, CreditKind
 from tests.billing.test_what_an_invoice_pays_for import JUNE, MAY, PRORATED, invoice, line
 from tests.persons import Person, sign_up
+from tests.worlds import Clock
 
 Json = dict[str, Any]
 CHARGED = {"id": "pi_1", "latest_charge": "ch_1", "amount_received": 800, "currency": "usd", "created": 1_800_000_000}
@@ -132,6 +134,41 @@ def grant(ann: Person, source: str, credits: int, starts_at: datetime, ends_at: 
         ends_at=ends_at,
     )
     database.write(plan_grants.add, row, kind=kind, note="Test")
+
+
+def test_a_period_is_granted_and_noted_once_whoever_comes_with_it_again(ann: Person) -> None:
+    with ann.app.app_context():
+        for credits in (50, 70):
+            grant(ann, "invoice:in_1", credits, MAY, JUNE)
+        assert granted() == [50]
+        assert db.session.scalars(select(Bucket.granted).where(Bucket.source == "invoice:in_1")).all() == [50]
+
+
+def test_a_month_is_due_from_the_instant_at_which_the_last_one_ends(
+    ann: Person, clock: Clock, still_time: None
+) -> None:
+    with ann.app.app_context():
+        now = app_clock.now()
+        grant(ann, "plan:swept", 50, now, now + timedelta(days=400))
+        clock.advance(days=400, microseconds=-1)
+        assert allowances.due_accounts(db.session()) == []
+        clock.advance(microseconds=1)
+        assert allowances.due_accounts(db.session()) == [ann.account_id]
+
+
+def test_an_accounts_row_is_locked_before_its_month_is_looked_at(ann: Person) -> None:
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(" ".join(statement.split()))
+
+    with ann.app.app_context():
+        event.listen(db.engine, "before_cursor_execute", note)
+        database.write(allowances.grant_due, ann.account_id)
+        event.remove(db.engine, "before_cursor_execute", note)
+        first = next(statement for statement in seen if not statement.startswith("BEGIN"))
+        assert "FROM accounts WHERE accounts.id" in first
+        assert first.endswith("FOR UPDATE") or db.engine.dialect.name == "sqlite"
 
 
 def due(ann: Person, found: Json) -> int:
