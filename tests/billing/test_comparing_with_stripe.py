@@ -109,6 +109,17 @@ def forget_what_the_invoice_brought(session: Session) -> None:
     session.execute(sa.delete(PlanGrant).where(PlanGrant.stripe_invoice_id.is_not(None)))
 
 
+def forget_until_when_it_paid(session: Session) -> None:
+    session.execute(sa.update(PlanGrant).where(PlanGrant.stripe_invoice_id.is_not(None)).values(paid_until=None))
+
+
+def misread_its_credit_notes(session: Session) -> None:
+    noted = sa.func.replace(
+        StripeObject.body, '"post_payment_credit_notes_amount":0', '"post_payment_credit_notes_amount":7'
+    )
+    session.execute(sa.update(StripeObject).where(StripeObject.kind == "invoice").values(body=noted))
+
+
 def forget_a_payment(session: Session) -> None:
     session.execute(sa.delete(Payment).where(Payment.dispute_status.is_(None)))
 
@@ -164,7 +175,13 @@ MENDABLE = {
         plan_a_cancellation,
         live_by_none,
     ],
-    "invoices": [forget_that_the_invoice_was_seen, see_the_invoice_open, forget_what_the_invoice_brought],
+    "invoices": [
+        forget_that_the_invoice_was_seen,
+        see_the_invoice_open,
+        forget_what_the_invoice_brought,
+        forget_until_when_it_paid,
+        misread_its_credit_notes,
+    ],
     "charges": [
         forget_a_payment,
         forget_the_refund,

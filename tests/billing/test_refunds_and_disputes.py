@@ -6,15 +6,16 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+import clock as app_clock
 import database
 from billing import sync, sync_queue
 from billing.models import Payment
-from billing.reversals import Refund
+from billing.reversals import Dispute, Refund
 from extensions import db
 from ledger import spending, statement
 from ledger.errors import WalletFrozen
 from tests.persons import Person, sign_up
-from tests.worlds import Stripe
+from tests.worlds import Clock, Stripe
 
 
 def payment(ann: Person) -> Payment:
@@ -107,6 +108,19 @@ def test_an_open_dispute_freezes_spending_and_takes_the_credits(app: Flask, stri
     assert payment(ann).dispute_status == "needs_response"
     with pytest.raises(WalletFrozen):
         spend(ann, 1)
+
+
+def test_a_dispute_is_dated_by_when_it_was_made_however_late_it_is_heard_of(
+    app: Flask, stripe: Stripe, clock: Clock
+) -> None:
+    ann = sign_up(app)
+    stripe.pay(ann.checkout("credits_30"), "4000000000000259")
+    clock.advance(hours=5)
+    stripe.settle()
+    (made,) = stripe.api.v1.disputes.list().data
+    with app.app_context():
+        (kept,) = db.session.scalars(select(Dispute))
+        assert kept.created_at.timestamp() == made.created < app_clock.now().timestamp() - 3600
 
 
 def test_a_refund_of_a_subscription_takes_the_periods_credits(app: Flask, stripe: Stripe) -> None:

@@ -190,6 +190,11 @@ def test_what_the_same_period_brought_is_taken_off_whole_and_of_another_the_unus
         assert due(ann, UPGRADE) == 200 - 50 - 5
 
 
+def test_what_pays_for_no_plan_brings_no_credits(ann: Person) -> None:
+    with ann.app.app_context():
+        assert due(ann, invoice(line(None, 700))) == 0
+
+
 def test_of_a_period_that_began_at_the_same_instant_the_unused_share_is_taken_off(ann: Person) -> None:
     with ann.app.app_context():
         grant(ann, "invoice:in_other", 30, MAY, MAY + timedelta(days=10))
@@ -354,6 +359,7 @@ def changed_before(price_key: str, amount: int) -> Json:
 def test_a_change_that_the_renewal_bills_takes_off_only_what_the_new_plan_has_less(ann: Person) -> None:
     begins = JUNE - timedelta(days=30)
     with ann.app.app_context():
+        assert due(ann, changed_before("pro_monthly", 3000)) == 50, "nothing was granted before"
         grant(ann, "invoice:in_1", 20, begins, JUNE)
         assert due(ann, changed_before("pro_monthly", 3000)) == 50, "a larger plan was paid for in the old one's place"
         grant(ann, "invoice:in_2", 30, JUNE - timedelta(days=15), JUNE)
