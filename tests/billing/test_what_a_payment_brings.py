@@ -340,6 +340,24 @@ def test_only_an_invoice_that_brought_credits_has_some_to_take_back(
     assert payments(ann) == [("1 x team_monthly", source, 3000)]
 
 
+def test_a_payment_knows_from_the_first_that_it_brought_a_single_credit(ann: Person) -> None:
+    with ann.app.app_context():
+        grant(ann, "invoice:in_same", 199, MAY, JUNE)
+        upgrade = {**UPGRADE, "id": "in_2", "payments": {"data": [PAID]}}
+        database.write(fulfilment.fulfil_invoice, ann.account_id, upgrade)
+    assert payments(ann) == [("1 x team_monthly", "invoice:in_2", 3000)]
+
+
+def test_a_payment_that_was_stored_before_its_plan_was_listed_learns_of_its_credits(ann: Person) -> None:
+    sources = []
+    for price_key in (None, "pro_monthly", None):
+        found = invoice(line(price_key, 3000), id="in_1", payments={"data": [PAID]})
+        with ann.app.app_context():
+            database.write(fulfilment.fulfil_invoice, ann.account_id, found)
+        sources += [source for _, source, _ in payments(ann)]
+    assert sources == [None, "invoice:in_1", "invoice:in_1"]
+
+
 def test_a_period_whose_money_all_came_back_is_taken_off_whole(ann: Person) -> None:
     ended = JUNE - timedelta(hours=1)
     began = ended - timedelta(days=30)
