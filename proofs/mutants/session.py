@@ -49,7 +49,7 @@ class Session:
     say: Callable[[dict[str, Any]], None]
     wanted: frozenset[int]
     seconds: dict[str, float] = field(default_factory=dict)
-    killers: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    killers: dict[tuple[str, str | None], Counter[str]] = field(default_factory=dict)
 
     def run(self, tests: Sequence[str]) -> int:
         """Run everything; return pytest's exit status."""
@@ -98,7 +98,8 @@ class Session:
                 reaching = self._reaching(path, mutant, items)
                 end, killer = self._try(path, tree, mutant, reaching)
                 if killer:
-                    self._killers_of(path, mutant)[killer] += 1
+                    self._killers_of(path, mutant.where)[killer] += 1
+                    self._killers_of(path, None)[killer] += 1
                 self.say(
                     {
                         "number": number,
@@ -151,7 +152,7 @@ class Session:
                 yield path, tree, mutant
 
     def _reaching(self, path: Path, mutant: Mutant, items: Sequence[pytest.Item]) -> list[pytest.Item]:
-        """Return the tests that reach a change: those that killed another of its function, then of every file in turn.
+        """Return the tests that reach a change: what killed others of its function, of its module, then all in turn.
 
         What runs when a module is imported is reached by all tests that reach the module.
         """
@@ -167,8 +168,8 @@ class Session:
         for item in found:  # those of one file are much alike: each file gets as much time, for its fastest first
             spent[item.path] += self.seconds[item.nodeid]
             turns[item.nodeid] = spent[item.path]
-        kills = self._killers_of(path, mutant)
-        return sorted(found, key=lambda item: (-kills[item.nodeid], turns[item.nodeid]))
+        kills, near = self._killers_of(path, mutant.where), self._killers_of(path, None)
+        return sorted(found, key=lambda item: (-kills[item.nodeid], -near[item.nodeid], turns[item.nodeid]))
 
     def _is_run_on_import(self, path: Path, tree: ast.Module, mutant: Mutant) -> bool:
         """Tell whether the function that is changed made something while its module was imported."""
@@ -176,8 +177,9 @@ class Session:
         lines = [line for node in made for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1)]
         return any(ON_IMPORT in self._contexts[path].get(line, ()) for line in lines)
 
-    def _killers_of(self, path: Path, mutant: Mutant) -> Counter[str]:
-        return self.killers.setdefault((str(path), mutant.where), Counter())
+    def _killers_of(self, path: Path, where: str | None) -> Counter[str]:
+        """Count what killed faults of one function, or with None those of the whole module."""
+        return self.killers.setdefault((str(path), where), Counter())
 
     def _try(self, path: Path, tree: ast.Module, mutant: Mutant, items: Sequence[pytest.Item]) -> tuple[str, str]:
         """Return how a change ended, and the test that killed it."""
