@@ -1,18 +1,21 @@
 """What of a grant's payments went back, and how many credits that takes along.
 
 Paid is what came from cards, from the customer's balance at Stripe and outside Stripe together; back goes what is
-refunded, what is disputed, and what credit notes give back to the balance or outside Stripe. The share of the credits
+refunded, what is disputed, what credit notes give back to the balance or outside Stripe, and what the balance gets for
+unused time when a subscription is ended with a prorated credit. The share of the credits
 is the share of the money, so no part of a payment takes along what another part has paid for.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
 
-from billing.models import Invoice, Payment, PlanGrant
+from billing import plan_periods
+from billing.models import Invoice, Payment, PlanGrant, StripeObject, Subscription
 from billing.reversals import Dispute
 from ledger import clawback, granting
 
@@ -37,6 +40,15 @@ def sources_of_invoice(session: Session, account_id: int, stripe_invoice_id: str
         PlanGrant.account_id == account_id, PlanGrant.stripe_invoice_id == stripe_invoice_id, PlanGrant.credits > 0
     )
     return [*session.scalars(own), *_months_of(session, account_id, stripe_invoice_id)]
+
+
+def sources_of_the_end(session: Session, account_id: int, stripe_subscription_id: str) -> list[str]:
+    """List the grants that were paid for beyond the end of their subscription, if the end gave money back for that."""
+    subscription = session.get(Subscription, stripe_subscription_id)
+    if subscription is None or not _given_back_by_the_end(session, subscription):
+        return []
+    running = select(PlanGrant.source).where(*_runs_beyond_the_end(subscription), PlanGrant.credits > 0)
+    return list(session.scalars(running.where(PlanGrant.account_id == account_id).order_by(PlanGrant.id)))
 
 
 def credits_of(session: Session, account_id: int, source: str, *, granted: int, more: dict[int, int]) -> int:
@@ -122,7 +134,45 @@ def _settled_and_credited(
         row = known.get(invoice_id)
         charged = sum(payment.amount_cents for payment in payments if payment.stripe_invoice_id == invoice_id)
         settled += max(charged, (row.settled_cents or 0) if row is not None else 0)
-    return settled, sum(row.credited_cents for row in known.values())
+    credited = sum(row.credited_cents for row in known.values())
+    return settled, credited + _share_of_the_end(session, known)
+
+
+def _share_of_the_end(session: Session, invoices: dict[str, Invoice]) -> int:
+    """Return these invoices' share of what the end of their subscription gave back for time that was not used."""
+    ids = {row.stripe_subscription_id for row in invoices.values()}
+    subscription = session.get(Subscription, ids.pop()) if len(ids) == 1 and None not in ids else None
+    back = _given_back_by_the_end(session, subscription) if subscription is not None else 0
+    if subscription is None or not back:
+        return 0
+    running = select(PlanGrant.stripe_invoice_id).where(*_runs_beyond_the_end(subscription))
+    paid = select(Invoice).where(Invoice.stripe_id.in_(running))
+    settled = {row.stripe_id: row.settled_cents or row.paid_cents for row in session.scalars(paid)}
+    total = sum(settled.values())
+    return back * sum(settled.get(invoice_id, 0) for invoice_id in invoices) // total if total else 0
+
+
+def _given_back_by_the_end(session: Session, subscription: Subscription) -> int:
+    """Return the cents that the end of a subscription, or the pause it ended in, put on the customer's balance.
+
+    Those are its last invoices, if they do nothing but give back. The site itself ends and pauses without.
+    """
+    if subscription.ended_at is None:
+        return 0
+    paid = (Invoice.stripe_subscription_id == subscription.stripe_id, Invoice.status == "paid")
+    last_charge = select(func.max(Invoice.issued_at)).where(*paid, Invoice.total_cents >= 0).scalar_subquery()
+    giving = (
+        select(Invoice.total_cents, StripeObject.body)
+        .join(StripeObject, (StripeObject.kind == "invoice") & (StripeObject.stripe_id == Invoice.stripe_id))
+        .where(*paid, Invoice.total_cents < 0, Invoice.issued_at >= last_charge)
+    )
+    rows = session.execute(giving).all()
+    return -sum(int(row.total_cents) for row in rows if plan_periods.plan_line(json.loads(row.body)) is None)
+
+
+def _runs_beyond_the_end(subscription: Subscription) -> tuple[ColumnElement[bool], ...]:
+    of_it = PlanGrant.stripe_subscription_id == subscription.stripe_id
+    return of_it, PlanGrant.paid_until > subscription.ended_at
 
 
 def _disputed(session: Session, payments: Sequence[Payment]) -> dict[str, int]:

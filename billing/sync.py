@@ -205,6 +205,7 @@ def _mark(session: Session, kind: str, named: Json | str | None) -> None:
 def _apply_subscription(session: Session, account_id: int, fetched: Json, _claim: Claim) -> None:
     row = subscriptions.apply(session, account_id, fetched)
     metered_items.apply(session, row, fetched)
+    _take_back_after_the_end(session, account_id, row.stripe_id)
     notices.after_subscription(session, account_id, row)
     if trials.is_to_be_ended(session, fetched):
         sync_queue.mark_dirty(session, "subscription", row.stripe_id)  # another trial of its card came in between
@@ -231,8 +232,15 @@ def _apply_invoice(session: Session, account_id: int, fetched: Json, _claim: Cla
             returned.claw(
                 session, account_id, source
             )  # what it was settled with, and what went back of that, is known now
+    _take_back_after_the_end(session, account_id, invoices.subscription_of(fetched))
     notices.after_invoice(session, account_id, fetched)
     _after(session, account_id, session.get(Subscription, invoices.subscription_of(fetched) or ""))
+
+
+def _take_back_after_the_end(session: Session, account_id: int, stripe_subscription_id: str | None) -> None:
+    """Take back what an end with a prorated credit gave money for: its invoice or the end may be heard of first."""
+    for source in returned.sources_of_the_end(session, account_id, stripe_subscription_id or ""):
+        returned.claw(session, account_id, source)
 
 
 def _after(session: Session, account_id: int, subscription: Subscription | None) -> None:

@@ -209,3 +209,68 @@ def test_a_dispute_of_more_than_is_left_takes_everything_once(app: Flask, stripe
         world.save(opened, "charge.dispute.updated")
     stripe.settle()
     assert (taken(ann), payment(ann).dispute_status in returned.DISPUTED) == (30, True)
+
+
+@ORDERS
+@pytest.mark.parametrize("days", [0, 15])
+def test_an_end_with_a_prorated_credit_takes_the_credits_of_the_unused_time(
+    app: Flask, stripe: Stripe, clock: Clock, order: str, days: int
+) -> None:
+    """The site ends plans without it; somebody may do so at Stripe, and buy the next plan with the balance."""
+    ann = subscriber(stripe, "pro_monthly")
+    clock.advance(days=days, minutes=1)
+    ended = stripe.api.v1.subscriptions.cancel(
+        stripe.sandbox_object("subscription")["id"], {"prorate": True, "invoice_now": True}
+    )
+    back = -stripe.api.v1.customers.retrieve(str(ended.customer)).balance
+    stripe.settle(order=order)
+    expected = -(-50 * back // 3000)
+    assert taken(ann) == expected
+    assert expected > (49 if days == 0 else 20)
+    stripe.settle(order=order)
+    assert taken(ann) == expected
+
+
+@ORDERS
+def test_a_pause_that_gave_money_back_and_ends_takes_the_credits_of_the_unused_time(
+    app: Flask, stripe: Stripe, clock: Clock, order: str
+) -> None:
+    ann = subscriber(stripe, "pro_monthly")
+    clock.advance(days=10)
+    subscription = stripe.sandbox_object("subscription")
+    stripe.api.v1.subscriptions.pause(
+        subscription["id"],
+        {"type": "subscription", "invoicing_behavior": "invoice", "bill_for": {"unused_time_from": {"type": "now"}}},
+    )
+    stripe.settle(order=order)
+    assert taken(ann) == 0, "whoever goes on gets less for it"
+    back = -stripe.api.v1.customers.retrieve(subscription["customer"]).balance
+    clock.advance(minutes=1)
+    stripe.api.v1.subscriptions.cancel(subscription["id"])
+    stripe.settle(order=order)
+    assert back > 1000
+    assert taken(ann) == -(-50 * back // 3000)
+
+
+def test_an_upgraded_plan_that_ends_with_a_prorated_credit_shares_it(app: Flask, stripe: Stripe, clock: Clock) -> None:
+    ann = subscriber(stripe, "basic_monthly")
+    clock.advance(days=1)
+    subscription = stripe.api.v1.subscriptions.list({}).data[0]
+    (price,) = stripe.api.v1.prices.list({"lookup_keys": ["cv_pro_monthly"]}).data
+    change = {"items": [{"id": subscription["items"].data[0].id, "price": price.id}]}
+    stripe.api.v1.subscriptions.update(subscription.id, {**change, "proration_behavior": "always_invoice"})
+    stripe.settle()
+    assert ann.balance_of("plan") == 3 + 50
+    clock.advance(minutes=1)
+    stripe.api.v1.subscriptions.cancel(subscription.id, {"prorate": True, "invoice_now": True})
+    stripe.settle(order="reversed")
+    assert ann.balance_of("plan") - 3 <= 2, "a day of Basic"
+    with app.app_context():
+        assert list(doctor_books._taken_back(db.session())) == []
+
+
+def test_the_sites_own_end_gives_no_money_back_and_leaves_the_credits(app: Flask, stripe: Stripe) -> None:
+    ann = subscriber(stripe, "pro_monthly")
+    stripe.api.v1.subscriptions.cancel(stripe.sandbox_object("subscription")["id"])
+    stripe.settle()
+    assert (taken(ann), ann.balance_of("plan")) == (0, 53)
