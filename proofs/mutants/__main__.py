@@ -70,6 +70,8 @@ AREAS = {
             "tests/billing/test_buying_credits.py",
             "tests/billing/test_changing_the_plan.py",
             "tests/billing/test_invoices_in_any_order.py",
+            "tests/billing/test_money_back_for_a_year.py",
+            "tests/billing/test_money_back_in_parts.py",
             "tests/billing/test_pausing.py",
             "tests/billing/test_payment_links.py",
             "tests/billing/test_periods.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -142,6 +143,40 @@ def test_a_period_is_granted_and_noted_once_whoever_comes_with_it_again(ann: Per
             grant(ann, "invoice:in_1", credits, MAY, JUNE)
         assert granted() == [50]
         assert db.session.scalars(select(Bucket.granted).where(Bucket.source == "invoice:in_1")).all() == [50]
+
+
+@pytest.mark.parametrize(
+    ("paid_at", "lasts_until"),
+    [
+        (None, JUNE),
+        (JUNE - timedelta(seconds=1), JUNE),
+        (JUNE, JUNE + timedelta(days=31)),
+        (JUNE + timedelta(days=3), JUNE + timedelta(days=34)),
+    ],
+)
+def test_a_period_paid_for_after_its_end_lasts_as_long_from_then_on(
+    ann: Person, paid_at: datetime | None, lasts_until: datetime
+) -> None:
+    row = PlanGrant(
+        account_id=ann.account_id, plan_key="pro", source="invoice:in_1", credits=50, starts_at=MAY, ends_at=JUNE
+    )
+    with ann.app.app_context():
+        database.write(plan_grants.add, row, kind=CreditKind.PLAN, note="Test", paid_at=paid_at)
+        ends = db.session.scalars(select(Bucket.expires_at).where(Bucket.source == "invoice:in_1")).one()
+        assert ends == plan_grants.expires_at(lasts_until)
+
+
+def test_a_later_month_of_a_plan_brings_its_credits_be_it_one_and_none_if_it_has_none(
+    ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ann.app.app_context():
+        plan = next(plan for plan in catalog.current().plans if plan.key == "pro")
+        span = {"ends_at": JUNE, "paid_until": MAY + timedelta(days=365)}
+        for credits in (0, 1):
+            sold = replace(plan, credits=credits)
+            monkeypatch.setattr(plan_grants, "_plan_paid_at", lambda *_, sold=sold: sold)
+            added = database.write(plan_grants.add_month, ann.account_id, "sub_1", starts_at=MAY, **span)
+            assert (added, granted()) == (credits == 1, [1] * credits)
 
 
 def test_a_month_is_due_from_the_instant_at_which_the_last_one_ends(
