@@ -19,9 +19,12 @@ import group_commit
 import web
 from accounts import people
 from billing import allowances, auto_top_ups, catalog, gateway, link_purchases, low_balance
+from checker import archive
 from config import Config, ConfigError
 from extensions import csrf, db, limiter, migrate
 from ledger import spending
+from projects import shelf
+from support import desk
 from web.site import Site
 
 ROOT = Path(__file__).resolve().parent
@@ -103,6 +106,9 @@ def _bind_billing(app: Flask, config: Config, stripe_http_client: Any) -> None:
     gateway.init_app(app, config, stripe_http_client)
     # Accounts know nothing of plans: the free plan's credits come with the account by this hook.
     people.after_account_created(allowances.grant_free_allowance)
+    # Nor of what the product and the desk keep for an account: they forget it when its owner deletes it.
+    for forget in (archive.forget, shelf.forget, desk.forget):
+        people.after_account_closed(forget)
     # Nor of payment links: what was paid with an address is handed over once it is verified.
     people.after_verified(link_purchases.claim)
     # The ledger knows nothing of mail: whatever spends, the notice of a low balance comes with it.

@@ -37,7 +37,7 @@ POINTS = frozenset(
     verify.user_stored verify.account_stored verify.confirmed verify.committed session.committed
     reset.promised reset.password_set reset.committed password.set password.committed
     address.asked address.ask_committed address.changed address.promised address.change_committed
-    address.claimed address.told address.committed
+    address.claimed address.told address.committed person.deleted person.committed
     customer.described customer.made customer.committed
     checkout.expired checkout.unblocked checkout.intent_stored checkout.intent_committed
     checkout.session_made checkout.session_saved checkout.committed checkout.abandoned

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 import clock
 import failpoints
-from accounts import audit, people, sessions
+from accounts import audit, former_mailboxes, people, sessions
 from accounts.identity import email_key
 from accounts.models import OWNER, Account, Membership, User, new_public_id
 from accounts.people import AddressTaken
@@ -128,6 +128,8 @@ def confirm(session: Session, public_id: str, user_id: int, *, except_session: i
     _move(session, user, row.email)
     row.confirmed_at = clock.now()
     _rename_personal(session, user, old)
+    for account_id in account_ids:
+        former_mailboxes.remember(session, account_id, old)
     sessions.revoke_all(session, user_id, except_id=except_session)
     audit.record(
         session,

@@ -14,3 +14,12 @@ def email_key(address: str) -> str:
     """
     unified = unicodedata.normalize("NFKC", address.strip()).casefold()
     return unicodedata.normalize("NFKC", unified)
+
+
+def mailbox_key(address: str) -> str:
+    """Return the mailbox that an address most likely leads to: its identity without what follows a plus sign.
+
+    For what one person shall have once, however their address is tagged; never for telling people apart.
+    """
+    name, _, host = email_key(address).rpartition("@")
+    return f"{name.partition('+')[0]}@{host}"

@@ -117,6 +117,8 @@ class Account(Base):
     personal_user_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("users.id"), unique=True)
     # What billing has to say on every page, as JSON of its own: here because every page reads this row anyway.
     billing_notice: Mapped[str | None] = mapped_column(Text)
+    # When its owner deleted it: nobody acts for it any more, and its books stay.
+    closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
 
     def __repr__(self) -> str:

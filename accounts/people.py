@@ -21,7 +21,11 @@ AccountHook = Callable[[Session, int], None]
 
 VerifiedHook = Callable[[Session, User], object]
 
+# The domain of addresses that stand for nobody: RFC 2606 keeps it from ever being one.
+NOBODY = "deleted.invalid"
+
 _account_hooks: list[AccountHook] = []
+_closed_hooks: list[AccountHook] = []
 _verified_hooks: list[VerifiedHook] = []
 
 # Built once: pages of a signed-in person ask for them.
@@ -60,6 +64,31 @@ def after_verified(hook: VerifiedHook) -> None:
     """
     if hook not in _verified_hooks:
         _verified_hooks.append(hook)
+
+
+def after_account_closed(hook: AccountHook) -> None:
+    """Call `hook(session, account_id)` in the transaction that closes an account.
+
+    A product removes what it kept for the account this way: `accounts` knows of none.
+    """
+    if hook not in _closed_hooks:
+        _closed_hooks.append(hook)
+
+
+def run_closed_hooks(session: Session, account_id: int) -> None:
+    """Tell everybody who asked for it that an account closes."""
+    for hook in _closed_hooks:
+        hook(session, account_id)
+
+
+def nobody(user_id: int) -> str:
+    """Return the address of a person who is gone: no mail goes there."""
+    return f"deleted-{user_id}@{NOBODY}"
+
+
+def is_nobody(email: str) -> bool:
+    """Tell whether an address stands for a person who is gone."""
+    return email.endswith(f"@{NOBODY}")
 
 
 def verify(session: Session, user: User) -> None:

@@ -3,6 +3,7 @@
 An errand is a number that goes up (`wanted`) and the one that Stripe has heard (`told`). The address itself is read
 when the worker sets out, so several changes in a row need one request; a change that comes while a worker is under
 way is another number, and waits for that worker's lease, so that an older address never arrives after a newer one.
+Of an account that was closed Stripe hears that there is nobody any more: its customer is deleted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import database
 import failpoints
 from accounts import people
 from accounts.models import Account
-from billing import errors, gateway
+from billing import errors, gateway, sync_queue
 from database import BigId, UtcDateTime
 from extensions import Base
 
@@ -54,6 +55,7 @@ class _Claim:
     public_id: str
     customer_id: str | None
     email: str
+    is_closed: bool
 
 
 def want(session: Session, account_id: int) -> None:
@@ -107,11 +109,22 @@ def _carry_out(claim: _Claim) -> None:
 def _tell(claim: _Claim) -> None:
     if claim.customer_id is None:
         return
+    if claim.is_closed:
+        _delete_customer(claim.customer_id)
+        return
     told: Any = {"email": claim.email}
     # Of each attempt its own: under a key that comes back Stripe would repeat its answer and change nothing.
     once: Any = {"idempotency_key": f"address:{claim.public_id}:{claim.wanted}:{claim.attempt}"}
     customer_id = claim.customer_id
     gateway.call(lambda c: c.v1.customers.update(customer_id, told, once))
+
+
+def _delete_customer(customer_id: str) -> None:
+    """Delete a customer, which ends whatever would still charge them; checkouts that wait are closed before."""
+    waiting: Any = {"customer": customer_id, "status": "open", "limit": 100}
+    for waits in list(gateway.pages(lambda c: c.v1.checkout.sessions.list(waiting))):
+        gateway.expire_checkout_session(waits["id"])
+    gateway.call(lambda c: c.v1.customers.delete(customer_id))
 
 
 def _claim(session: Session) -> _Claim | None:
@@ -131,12 +144,22 @@ def _claim(session: Session) -> _Claim | None:
     row.leased_until = now + LEASE
     account = people.get_account(session, row.account_id)
     email = people.owner_email(session, row.account_id)
-    return _Claim(row.account_id, row.wanted, row.attempts, account.public_id, account.stripe_customer_id, email)
+    return _Claim(
+        row.account_id,
+        row.wanted,
+        row.attempts,
+        account.public_id,
+        account.stripe_customer_id,
+        email,
+        is_closed=account.closed_at is not None,
+    )
 
 
 def _complete(session: Session, claim: _Claim) -> None:
     done = update(AddressErrand).where(AddressErrand.account_id == claim.account_id, AddressErrand.told < claim.wanted)
     session.execute(done.values(told=claim.wanted, leased_until=None, last_error=None))
+    if claim.is_closed and claim.customer_id is not None:
+        sync_queue.mark_dirty(session, "customer", claim.customer_id)
 
 
 def _postpone(session: Session, claim: _Claim, error: str, retry_after: float) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 import clock
 import failpoints
+from accounts import former_mailboxes, people
 from accounts.models import Account
 from billing import access, catalog, fulfilment, plan_grants, sync_queue
 from billing.models import PlanGrant, StripeObject, Subscription, SyncTask
@@ -26,18 +27,31 @@ def grant_free_allowance(session: Session, account_id: int) -> bool:
     plan = catalog.current().free_plan
     if plan.credits == 0:
         return False
-    account = session.get_one(Account, account_id)
+    account = session.get_one(Account, account_id, populate_existing=True)
+    if account.closed_at is not None:
+        return False
     month = months_between(account.created_at, clock.now())
     starts_at, ends_at = add_months(account.created_at, month), add_months(account.created_at, month + 1)
     grant = PlanGrant(
         account_id=account_id,
         plan_key=plan.key,
         source=f"plan:free:{starts_at:%Y-%m}",
-        credits=plan.credits,
+        credits=0 if month == 0 and _has_had_this_month(session, account_id) else plan.credits,
         starts_at=starts_at,
         ends_at=ends_at,
     )
     return plan_grants.add(session, grant, kind=CreditKind.PLAN, note=f"{plan.name} plan, monthly allowance")
+
+
+def _has_had_this_month(session: Session, account_id: int) -> bool:
+    """Tell whether the mailbox of a new account has had a free month, in one that it left, which is not over yet."""
+    former = former_mailboxes.accounts_of(session, people.owner_email(session, account_id))
+    running = select(PlanGrant.id).where(
+        PlanGrant.account_id.in_([each for each in former if each != account_id]),
+        PlanGrant.source.startswith("plan:free:"),
+        PlanGrant.ends_at > clock.now(),
+    )
+    return session.scalar(running.limit(1)) is not None
 
 
 def due_accounts(session: Session, *, after: int = 0, limit: int = 100) -> list[int]:
@@ -48,7 +62,8 @@ def due_accounts(session: Session, *, after: int = 0, limit: int = 100) -> list[
     """
     query = (
         select(PlanGrant.account_id)
-        .where(PlanGrant.account_id > after)
+        .join(Account, Account.id == PlanGrant.account_id)
+        .where(PlanGrant.account_id > after, Account.closed_at.is_(None))
         .group_by(PlanGrant.account_id)
         .having(func.max(PlanGrant.ends_at) <= clock.now())
         .order_by(PlanGrant.account_id)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 import clock
 import database
+from accounts import former_mailboxes, people
 from accounts.models import Account
 from billing import errors
 from billing.purchase_tables import CreditCode, CreditCodeUse
@@ -69,6 +70,8 @@ def redeem(session: Session, account_id: int, typed: str) -> int:
     use = use.on_conflict_do_nothing(index_elements=["code", "account_id"]).returning(CreditCodeUse.code)
     if session.execute(use).scalar_one_or_none() is None:
         raise errors.CodeRefused("used")
+    if _was_used_before(session, row.code, account_id):
+        raise errors.CodeRefused("used")
     if row.expires_at is not None and row.expires_at <= clock.now():
         raise errors.CodeRefused("expired")
     one_more = update(CreditCode).where(CreditCode.code == row.code, CreditCode.uses < CreditCode.max_uses)
@@ -79,6 +82,14 @@ def redeem(session: Session, account_id: int, typed: str) -> int:
         session, account_id, row.credits, kind="promo", source=f"promo:{row.code}", note=f"Gift, code {row.code}"
     )
     return row.credits
+
+
+def _was_used_before(session: Session, code: str, account_id: int) -> bool:
+    """Tell whether an account that this one's mailbox had before has used a code."""
+    former = former_mailboxes.accounts_of(session, people.owner_email(session, account_id))
+    others = [each for each in former if each != account_id]
+    used = select(CreditCodeUse.code).where(CreditCodeUse.code == code, CreditCodeUse.account_id.in_(others))
+    return bool(others) and session.scalar(used.limit(1)) is not None
 
 
 def everything(session: Session) -> list[CreditCode]:

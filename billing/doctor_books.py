@@ -315,6 +315,18 @@ def _key_refused(session: Session) -> Iterator[Told]:
         )
 
 
+def _paid_after_the_end(session: Session) -> Iterator[Told]:
+    """Look for money of people who are gone: a checkout that was paid in the moment in which they deleted it all."""
+    query = (
+        select(Payment.stripe_charge_id)
+        .join(Account, Account.id == Payment.account_id)
+        .where(Payment.paid_at > Account.closed_at, Payment.refunded_cents < Payment.amount_cents)
+        .order_by(Payment.stripe_charge_id)
+    )
+    for charge_id in session.scalars(query):
+        yield f"{charge_id} was paid after its account was deleted", "Refund it in the back office."
+
+
 LEDGER = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I15", "I18")
 
 CHECKS = (
@@ -332,6 +344,7 @@ CHECKS = (
     Check("the worker keeps up", _worker, ("I3", "I12")),
     Check("nothing was given up", _dead_work, ("I8", "I12")),
     Check("mail leaves", _mail, ("I14",)),
+    Check("nobody pays who is gone", _paid_after_the_end),
     Check("checkouts end", _stuck_checkouts),
     Check("everything belongs to its owner", _owners, ("I17",)),
     Check("nothing comes of foreign events", _foreign_effects, ("I16",)),

@@ -10,13 +10,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import String, bindparam, cast, literal, or_, select
 from sqlalchemy.orm import Session
 
 import clock
 import database
-from accounts import people
-from accounts.identity import email_key
+from accounts import former_mailboxes, people
+from accounts.former_mailboxes import FormerMailbox
+from accounts.identity import mailbox_key
 from billing import catalog, customers
 from billing.models import Status, TrialUse
 from prepared import Reading
@@ -34,15 +35,29 @@ TERMS = (
 AT_ONCE = timedelta(minutes=5)
 
 # Every page of prices asks.
+_OF_FORMER = select(literal("account:") + cast(FormerMailbox.account_id, String)).where(
+    FormerMailbox.mailbox_hash == bindparam("of_mailbox")
+)
 _USED = Reading(
-    select(TrialUse.key).where(TrialUse.key.in_((bindparam("of_account"), bindparam("of_address")))).limit(1), str
+    select(TrialUse.key)
+    .where(
+        or_(
+            TrialUse.key.in_((bindparam("of_account"), bindparam("of_address"))),
+            # Of an account that was deleted nobody knows the address any more.
+            TrialUse.key.in_(_OF_FORMER),
+        )
+    )
+    .limit(1),
+    str,
 )
 
 
 def has_used(session: Session, account_id: int) -> bool:
     """Tell whether the account, or another one with the same normalised e-mail address, has had its trial."""
-    of_account, of_address = _keys_of_account(session, account_id)
-    return _USED.first(session, of_account=of_account, of_address=of_address) is not None
+    email = people.owner_email(session, account_id)
+    of_account, of_address = _keys_of(account_id, email)
+    of_mailbox = former_mailboxes.hash_of_mailbox(email)
+    return _USED.first(session, of_account=of_account, of_address=of_address, of_mailbox=of_mailbox) is not None
 
 
 def claim(session: Session, account_id: int, stripe_subscription: Json) -> bool:
@@ -106,9 +121,12 @@ def _is_used_by_card(stripe_subscription: Json) -> bool:
 
 
 def _keys_of_account(session: Session, account_id: int) -> tuple[str, str]:
+    return _keys_of(account_id, people.owner_email(session, account_id))
+
+
+def _keys_of(account_id: int, email: str) -> tuple[str, str]:
     # A person may have two accounts as ann@ and ann+2@, but one trial.
-    name, _, host = email_key(people.owner_email(session, account_id)).rpartition("@")
-    return f"account:{account_id}", f"email:{name.partition('+')[0]}@{host}"
+    return f"account:{account_id}", f"email:{mailbox_key(email)}"
 
 
 def _others_among(session: Session, keys: list[str], stripe_subscription_id: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 import failpoints
@@ -70,3 +70,8 @@ def recent(session: Session, account_id: int, limit: int, *, before_id: int | No
     if before_id is not None:
         query = query.where(Report.id < before_id)
     return session.scalars(query).all()
+
+
+def forget(session: Session, account_id: int) -> None:
+    """Remove an account's reports for good; what was paid for them stays in the ledger."""
+    session.execute(delete(Report).where(Report.account_id == account_id))

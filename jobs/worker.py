@@ -72,6 +72,7 @@ def chores() -> list[Chore]:
         Chore("old use", lambda: database.write(usage_retention.sweep), every=3600),
         Chore("old events", lambda: database.write(inbox.sweep), every=3600),
         Chore("log-in tries", lambda: database.write(login_tries.sweep), every=3600),
+        Chore("farewells", lambda: database.write(outbox.forget_farewells), every=3600),
         Chore("sessions", lambda: database.write(sessions.sweep), every=3600),
     ]
 

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 import clock
 import database
 import failpoints
+from accounts import people
 from extensions import db
 from mail import preparing, rendering, smtp
 from mail.models import CANCELLED, DEAD, KEPT, PENDING, SENT, Email
@@ -28,6 +29,8 @@ LEASE = timedelta(seconds=60)
 FIRST_RETRY = timedelta(seconds=30)
 LAST_RETRY = timedelta(hours=6)
 MAX_ATTEMPTS = 15
+# The template of the mail that says that an account is deleted.
+FAREWELL = "account_deleted"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,23 @@ def readdress(session: Session, old: str, new: str, account_ids: Sequence[int]) 
     """Send what waits for an address about these accounts to another one: whose they are can be reached there now."""
     waiting = update(Email).where(Email.status == PENDING, Email.to_address == old, Email.account_id.in_(account_ids))
     session.execute(waiting.values(to_address=new))
+
+
+def forget_address(session: Session, old: str, nobody: str) -> None:
+    """Take an address off every mail to it; one that waits is not sent any more."""
+    waiting = update(Email).where(Email.to_address == old, Email.status == PENDING)
+    session.execute(waiting.values(status=CANCELLED, last_error="the account was deleted", leased_until=None))
+    session.execute(update(Email).where(Email.to_address == old).values(to_address=nobody, context="{}"))
+
+
+def forget_farewells(session: Session) -> int:
+    """Take the addresses off the mails that told people of the end of their account, once they have left; count them.
+
+    It is the last place where such an address stands.
+    """
+    left = update(Email).where(Email.template == FAREWELL, Email.status.not_in((PENDING, DEAD)))
+    gone = left.where(Email.to_address.not_like(f"%@{people.NOBODY}"))
+    return len(session.execute(gone.values(to_address=f"farewell@{people.NOBODY}").returning(Email.id)).all())
 
 
 def send_due(limit: int = 100) -> int:

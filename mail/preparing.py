@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from accounts import people
+
 
 class NotNeeded(Exception):
     """The mail has become pointless, for example because what it warns of was put right; the text says why."""
@@ -44,5 +46,7 @@ def prepares(template: str) -> Callable[[Preparer], Preparer]:
 
 def prepare(session: Session, mail: Prepared) -> Prepared:
     """Return the mail as it shall leave now; raise NotNeeded when it shall not."""
+    if people.is_nobody(mail.to):
+        raise NotNeeded("the account was deleted")
     preparer = _preparers.get(mail.template)
     return preparer(session, mail) if preparer else mail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from accounts import people
@@ -55,3 +55,8 @@ def remove(session: Session, account_id: int, public_id: str) -> bool:
     session.delete(project)
     session.flush()
     return True
+
+
+def forget(session: Session, account_id: int) -> None:
+    """Take the names off an account's projects; what was counted for them stays, because it was billed."""
+    session.execute(update(Project).where(Project.account_id == account_id).values(name="Deleted project"))

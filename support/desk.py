@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.orm import Session
 
 import clock
@@ -137,3 +137,10 @@ def _refuse_floods(session: Session, user_id: int) -> None:
 def _with_people() -> Select[SupportRequest, User, Account]:
     query = select(SupportRequest, User, Account).join(User, User.id == SupportRequest.user_id)
     return query.join(Account, Account.id == SupportRequest.account_id)
+
+
+def forget(session: Session, account_id: int) -> None:
+    """Remove the words of what was asked for an account; a question without an answer is closed."""
+    asked = update(SupportRequest).where(SupportRequest.account_id == account_id)
+    session.execute(asked.where(SupportRequest.answered_at.is_(None)).values(answered_at=clock.now()))
+    session.execute(asked.values(subject="Deleted", message="Deleted"))

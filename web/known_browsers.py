@@ -42,6 +42,11 @@ def remember(response: Response, email: str) -> None:
     )
 
 
+def forget(response: Response) -> None:
+    """Take the mark off this browser."""
+    response.delete_cookie(_name(current_app.config["TOLLGATE"]))
+
+
 def _read() -> tuple[str, str]:
     cookie = request.cookies.get(_name(current_app.config["TOLLGATE"]), "")
     try:

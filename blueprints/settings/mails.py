@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 import clock
 from accounts import email_changes, people
+from accounts.deletion import Deleted
 from accounts.email_changes import Changed, EmailChange
 from accounts.models import User
 from blueprints.auth.mails import has_enough, this_minute
@@ -55,6 +56,24 @@ def queue_changed(session: Session, changed: Changed, *, key: str) -> None:
         dedupe_key=f"email_changed:{key}",
         priority=0,
     )
+
+
+def queue_farewell(session: Session, gone: Deleted) -> None:
+    """Promise the mail that confirms the end of an account, to the address that it had."""
+    outbox.queue(
+        session,
+        outbox.FAREWELL,
+        to=gone.email,
+        context={"at": clock.now().isoformat(timespec="minutes")},
+        dedupe_key=f"{outbox.FAREWELL}:{gone.user_id}",
+        priority=0,
+    )
+
+
+@prepares(outbox.FAREWELL)
+def prepare_farewell(_session: Session, mail: Prepared) -> Prepared:
+    """Say when it was."""
+    return Prepared(mail.template, mail.to, {**mail.context, "at": datetime.fromisoformat(mail.context["at"])})
 
 
 @prepares("email_change")

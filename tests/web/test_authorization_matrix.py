@@ -149,6 +149,8 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ("settings.change_email", "POST"): SIGNED_IN,
     ("settings.confirm_email", "GET"): SIGNED_IN,
     ("settings.confirm_email", "POST"): SIGNED_IN,
+    ("settings.delete_account", "GET"): SIGNED_IN,
+    ("settings.delete_account", "POST"): SIGNED_IN,
     ("settings.index", "GET"): SIGNED_IN,
     ("settings.resend_email", "POST"): SIGNED_IN,
     ("support.ask", "POST"): SIGNED_IN,
