@@ -23,6 +23,7 @@ OTHERS = {
     "team.accounts": "your accounts",
     "settings.index": "your settings",
     "settings.change_email": "your change of address",
+    "settings.download": "your data",
     "settings.delete_account": "the end of your account",
     "settings.confirm_email": "your change of address",
 }

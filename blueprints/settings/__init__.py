@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blueprints.settings import addresses, deletion, overview
+from blueprints.settings import addresses, deletion, overview, own_data
 from blueprints.settings.base import bp
 
-__all__ = ["addresses", "bp", "deletion", "overview"]
+__all__ = ["addresses", "bp", "deletion", "overview", "own_data"]

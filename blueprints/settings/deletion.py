@@ -82,7 +82,10 @@ def _page(form: DeleteForm, status: int) -> View:
     page = render_template(
         "settings/delete.html",
         form=form,
-        steps=[step_of(obstacle, len(own)) for obstacle in closing.obstacles(session, session.get_one(User, current_user.id))],
+        steps=[
+            step_of(obstacle, len(own))
+            for obstacle in closing.obstacles(session, session.get_one(User, current_user.id))
+        ],
         credits_left=sum(statement.balance(session, account.id).total for account in own),
         teams=[each.account.name for each in belongings if each.role != OWNER],
     )

@@ -151,6 +151,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ("settings.confirm_email", "POST"): SIGNED_IN,
     ("settings.delete_account", "GET"): SIGNED_IN,
     ("settings.delete_account", "POST"): SIGNED_IN,
+    ("settings.download", "GET"): SIGNED_IN,
     ("settings.index", "GET"): SIGNED_IN,
     ("settings.resend_email", "POST"): SIGNED_IN,
     ("support.ask", "POST"): SIGNED_IN,
