@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from billing import plan_periods
@@ -59,7 +59,7 @@ def credits_of(session: Session, account_id: int, source: str, *, granted: int, 
     """
     invoice_ids = _invoices_for(session, account_id, source)
     mine = select(Payment).where(Payment.account_id == account_id)
-    is_its = Payment.stripe_invoice_id.in_(invoice_ids) if invoice_ids else Payment.grant_source == source
+    is_its = or_(Payment.grant_source == source, Payment.stripe_invoice_id.in_(invoice_ids))
     payments = session.scalars(mine.where(is_its)).all()
     charged = sum(payment.amount_cents for payment in payments)
     settled, credited = _settled_and_credited(session, account_id, invoice_ids, payments)
