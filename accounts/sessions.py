@@ -122,6 +122,13 @@ def revoke(session: Session, session_id: int) -> None:
     session.execute(ended.values(revoked_at=clock.now()))
 
 
+def revoke_own(session: Session, user_id: int, session_id: int) -> bool:
+    """End one session of a person; False when it is nobody's, another's, or ended before."""
+    mine = update(UserSession).where(UserSession.id == session_id, UserSession.user_id == user_id)
+    ended = mine.where(UserSession.revoked_at.is_(None)).values(revoked_at=clock.now()).returning(UserSession.id)
+    return session.execute(ended).scalar_one_or_none() is not None
+
+
 def revoke_all(session: Session, user_id: int, *, except_id: int | None = None) -> None:
     """End every session of a person, or all but one."""
     ended = update(UserSession).where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None))

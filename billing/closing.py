@@ -14,7 +14,7 @@ from enum import StrEnum
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from accounts import deletion, memberships, people
+from accounts import deletion, memberships
 from accounts.deletion import Deleted
 from accounts.models import Account, User
 from billing import access, address_errands, auto_top_ups, subscriptions
@@ -114,8 +114,3 @@ def _end_buying(session: Session, account_id: int, nobody: str) -> None:
     session.execute(delete(TrialUse).where(TrialUse.account_id == account_id, TrialUse.key.startswith("email:")))
     session.execute(update(LinkPurchase).where(LinkPurchase.account_id == account_id).values(email_key=nobody))
     address_errands.want(session, account_id)
-
-
-def is_closed(session: Session, account_id: int) -> bool:
-    """Tell whether an account was closed."""
-    return people.get_account(session, account_id).closed_at is not None

@@ -223,6 +223,8 @@ MOVES_NONE = {
     "reports.preview": "says a price",
     "reports_api.price": "says a price",
     **{f"settings.{each}": OF_AN_ADDRESS for each in ("cancel_email", "change_email", "confirm_email", "resend_email")},
+    "settings.end_other_sessions": SIGNING_IN,
+    "settings.end_session": SIGNING_IN,
     "settings.delete_account": "ends an account, after which its form belongs to nobody",
     "support.ask": "keeps a question, once per form",
     "team.switch": "changes whom one acts for",

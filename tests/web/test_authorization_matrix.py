@@ -152,6 +152,8 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ("settings.delete_account", "GET"): SIGNED_IN,
     ("settings.delete_account", "POST"): SIGNED_IN,
     ("settings.download", "GET"): SIGNED_IN,
+    ("settings.end_other_sessions", "POST"): SIGNED_IN,
+    ("settings.end_session", "POST"): NOT_THEIRS,  # the form names no session
     ("settings.index", "GET"): SIGNED_IN,
     ("settings.resend_email", "POST"): SIGNED_IN,
     ("support.ask", "POST"): SIGNED_IN,
