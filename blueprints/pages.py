@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
-from flask_login import current_user
 from werkzeug.wrappers import Response
 
 import clock
 from billing import catalog
 from blueprints import product_picture
 from config import Config
-from web import filters, fragments, gates, navigation, redirects
+from web import current, filters, fragments, gates, navigation, redirects
 
 bp = Blueprint("pages", __name__)
 
@@ -80,7 +79,7 @@ def theme() -> Response:
 
 def _start_url() -> str:
     """Return where "Check your first CV" leads: to the check, by way of the sign-up for those who are new."""
-    endpoint = "reports.new" if current_user.is_authenticated else "auth.register"
+    endpoint = "reports.new" if current.person() is not None else "auth.register"
     return url_for(endpoint) if navigation.has_page(endpoint) else url_for("pricing.index")
 
 

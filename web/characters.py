@@ -15,7 +15,7 @@ def init_app(app: Flask) -> None:
     def refuse_nul() -> None:
         if NUL in request.path:
             abort(404)
-        fields = [request.args]
+        fields = [request.args] if request.query_string else []
         if request.mimetype in FORM_TYPES:
             fields.append(request.form)
         if any(NUL in name + value for field in fields for name, value in field.items(multi=True)):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from flask import g, session
 from flask_login import current_user
+from sqlalchemy.orm import SessionTransaction
 
 from accounts import memberships, people, rows
 from accounts.models import OWNER, Account
-from accounts.rows import AccountRow
+from accounts.rows import AccountRow, PersonRow
 from billing import seats
 from extensions import db
 
@@ -32,6 +34,12 @@ class Acting:
     has_lost: bool = False
 
 
+def person() -> PersonRow | None:
+    """Return who is signed in, None when nobody is; `current_user`, which is asked again and again, in a fraction."""
+    known: Any = g.get("_login_user") or current_user._get_current_object()
+    return known if known.is_authenticated else None
+
+
 def acting() -> Acting:
     """Return for which account the signed-in person acts; raise AccountNotFound when nobody is signed in.
 
@@ -40,9 +48,10 @@ def acting() -> Acting:
     """
     found: Acting | None = g.get("acting")
     if found is None:
-        if not current_user.is_authenticated:
+        who = person()
+        if who is None:
             raise people.AccountNotFound("nobody is signed in")
-        return act(_chosen() or _own(has_lost=_forget_choice()))
+        return act(_chosen(who) or _own(who, has_lost=_forget_choice()))
     if not _is_of_now():
         return act(replace(found, account=_read_again(found.account)))
     return found
@@ -70,13 +79,14 @@ def current_account() -> AccountRow:
 
 def find_current_account() -> AccountRow | None:
     """Return the account that the visitor acts for, None when nobody is signed in."""
-    return current_account() if "acting" in g or current_user.is_authenticated else None
+    return current_account() if "acting" in g or person() is not None else None
 
 
 def choose(account: Account) -> None:
     """Act for this account from now on; the caller has seen that the person belongs to it."""
     act_for_oneself()
-    if account.personal_user_id != current_user.id:
+    who = person()
+    if who is not None and account.personal_user_id != who.id:
         session[CHOSEN] = account.public_id
 
 
@@ -89,31 +99,33 @@ def act_for_oneself() -> None:
 
 def team() -> AccountRow | None:
     """Return the account that the visitor acts for where it is not their personal one, for the header of pages."""
-    if CHOSEN not in session or not current_user.is_authenticated:
+    who = person() if CHOSEN in session else None
+    if who is None:
         return None
     account = acting().account
-    return None if account.personal_user_id == current_user.id else account
+    return None if account.personal_user_id == who.id else account
 
 
-def _chosen() -> Acting | None:
+def _chosen(who: PersonRow) -> Acting | None:
     if CHOSEN not in session or not seats.are_sold():
         return None
-    found = memberships.find(db.session(), current_user.id, str(session[CHOSEN]))
+    found = memberships.find(db.session(), who.id, str(session[CHOSEN]))
     if found is None:
         return None
     return Acting(rows.of_account(found.account), found.role, found.owner, is_own=found.role == OWNER)
 
 
-def _own(*, has_lost: bool) -> Acting:
+def _own(who: PersonRow, *, has_lost: bool) -> Acting:
     account: AccountRow | None = g.get("personal_account")
     if account is None or not _is_of_now():
-        account = rows.of_account(people.personal_account(db.session(), current_user.id))
-    return Acting(account, OWNER, current_user.email, has_lost=has_lost)
+        account = rows.of_account(people.personal_account(db.session(), who.id))
+    return Acting(account, OWNER, who.email, has_lost=has_lost)
 
 
 def _is_of_now() -> bool:
-    # A write ends the request's read transaction: what was read before may be otherwise since.
-    return g.account_read_in is db.session().get_transaction()
+    # A write ends the transaction that the request reads in: what was read before may be otherwise since.
+    read_in: SessionTransaction | None = g.account_read_in
+    return read_in is not None and read_in.is_active
 
 
 def _read_again(account: AccountRow) -> AccountRow:

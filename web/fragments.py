@@ -16,7 +16,6 @@ from functools import wraps
 from typing import Any
 
 from flask import Flask, current_app, g, render_template, request, session
-from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup, escape
 
@@ -111,9 +110,10 @@ def kept_page(make: Callable[[], str], *key: Hashable) -> str:
 
 def visitor() -> tuple[bool, bool, bool, bool]:
     """Return what the header depends on: signed in, staff, acts for another's account, takes care of billing."""
-    if not current_user.is_authenticated:
+    who = current.person()
+    if who is None:
         return (False, False, False, False)
-    return (True, current_user.is_staff, current.team() is not None, gates.may(role=ADMIN))
+    return (True, who.is_staff, current.team() is not None, gates.may(role=ADMIN))
 
 
 def kept(make: Callable[[], str], *key: Hashable) -> Markup:
@@ -139,7 +139,8 @@ def kept(make: Callable[[], str], *key: Hashable) -> Markup:
 def _filled(piece: _Piece) -> Markup:
     # A piece of a piece is filled with the whole.
     fill = slot if g.get("makes_fragment") else _filling
-    text, filling = piece.text.copy(), dict[str, Markup]()
+    text = piece.text.copy()
+    filling: dict[str, Markup] = {}
     for place in range(1, len(text), 2):
         name = text[place]
         if name in ANEW or name not in filling:
@@ -206,8 +207,8 @@ def _account() -> str:
 
 
 def _email() -> str:
-    email: str = current_user.email
-    return email
+    who = current.person()
+    return who.email if who is not None else ""
 
 
 def _team() -> str:

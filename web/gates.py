@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol, TypeVar
 
 from flask import Flask, Request, current_app, flash, g, request
@@ -24,7 +24,7 @@ from extensions import db
 from ledger import spending, statement
 from ledger.errors import NotEnoughCredits
 from web import api_access, idempotency, sessions
-from web.current import acting, current_account
+from web.current import acting, current_account, person
 from web.refusals import (
     AccountLost,
     ApiClosed,
@@ -202,7 +202,12 @@ def may(
     recent: bool = False,
 ) -> bool:
     """Tell whether the visitor would be let in, by the same decision: `{% if may("history") %}`."""
-    return refusal(Demands(feature=feature, plan=plan, limit=limit, role=role, recent=recent), facts()) is None
+    return refusal(_wish(feature, plan, limit, role, recent), facts()) is None
+
+
+@lru_cache(maxsize=1000)
+def _wish(feature: str | None, plan: str | None, limit: str | None, role: str | None, recent: bool) -> Demands:
+    return Demands(feature=feature, plan=plan, limit=limit, role=role, recent=recent)
 
 
 def plans_with(feature: str) -> list[Plan]:
@@ -300,7 +305,7 @@ class _RequestFacts:
 
     @cached_property
     def is_signed_in(self) -> bool:
-        return bool(current_user.is_authenticated)
+        return person() is not None
 
     @cached_property
     def brings_key(self) -> bool:

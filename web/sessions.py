@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Request, Response, g, request, session
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from flask import Flask, g, request, session
 from flask_login import LoginManager, current_user, user_logged_in, user_logged_out
 from flask_security import login_user, logout_user
 from flask_security.utils import set_request_attr
-from itsdangerous import URLSafeTimedSerializer
 from sqlalchemy.exc import OperationalError
 
 import database
@@ -25,33 +23,6 @@ from accounts.sessions import Live
 from config import Config
 from extensions import db
 from web import api_access, current
-
-
-class CookieSessions(SecureCookieSessionInterface):
-    """Flask's signed cookie; what signs it is made once for the app's keys, and not at all where there is no cookie."""
-
-    def __init__(self) -> None:
-        self._serializers: dict[tuple[object, ...], URLSafeTimedSerializer | None] = {}
-
-    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        """Return what signs with these keys, made once."""
-        keys = (app.secret_key, *app.config["SECRET_KEY_FALLBACKS"])
-        if keys not in self._serializers:
-            self._serializers[keys] = super().get_signing_serializer(app)
-        return self._serializers[keys]
-
-    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Return the session in the cookie, or an empty one."""
-        g.is_program = api_access.is_program(request, cookie=self.get_cookie_name(app))
-        # A program says itself who it is: whatever cookie came along counts for nothing.
-        if g.is_program or "HTTP_COOKIE" not in request.environ:
-            return self.session_class()
-        return super().open_session(app, request)
-
-    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Set the cookie where it is to be set; "Vary" is on every page already (web/headers.py)."""
-        if session.modified or self.should_set_cookie(app, session):
-            super().save_session(app, session, response)
 
 
 def init_app(app: Flask, login_manager: LoginManager) -> None:

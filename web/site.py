@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 
 from web import gates, templates
-from web.sessions import CookieSessions
+from web.cookies import CookieSessions
 
 
 class Site(Flask):
