@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from accounts.models import ADMIN, MEMBER
 from billing import access, catalog
-from billing.models import PlanGrant, Status, Subscription
+from billing.access import SubscriptionRow
+from billing.models import PlanGrant, Status
 from extensions import db
 from ledger import statement
 from web import filters, fragments, gates, trials
@@ -57,7 +58,7 @@ def index() -> str:
     session = db.session()
     account_id = current_account().id
     balance = statement.balance(session, account_id)
-    subscription = access.subscription_of(session, account_id)
+    subscription = access.row_of(session, account_id)
     plan = access.plan_opened_by(subscription)
     usage = statement.daily_usage(session, account_id, days=USAGE_DAYS)
     pays = gates.may(role=ADMIN)
@@ -126,7 +127,7 @@ def next_expiry(sources: Sequence[statement.Source]) -> tuple[int, datetime] | N
     return sum(s.remaining for s in sources if s.expires_at and s.expires_at.date() == first.date()), first
 
 
-def plan_in_words(plan: catalog.Plan, subscription: Subscription | None, *, with_price: bool = True) -> PlanInWords:
+def plan_in_words(plan: catalog.Plan, subscription: SubscriptionRow | None, *, with_price: bool = True) -> PlanInWords:
     """Say what the plan brings, what it costs, and what happens next on which day."""
     rows = [("Credits a month", filters.number(plan.credits))] if plan.credits else []
     if subscription is None:

@@ -8,8 +8,8 @@ from flask import Blueprint, render_template, request
 
 from accounts.models import ADMIN
 from billing import access, catalog, limits, saved_cards, trials
+from billing.access import SubscriptionRow
 from billing.catalog import Catalog, Interval, Pack, Plan, Price
-from billing.models import Subscription
 from billing.saved_cards import Card
 from extensions import db
 from web import filters, fragments, gates, redirects
@@ -26,7 +26,7 @@ class Visitor:
     """
 
     is_signed_in: bool
-    subscription: Subscription | None
+    subscription: SubscriptionRow | None
     may_try: bool
     # What a pack would be charged to by one click, when a card is saved.
     card: Card | None = None
@@ -191,7 +191,7 @@ def _visitor() -> Visitor:
     if account is None:
         return Visitor(is_signed_in=False, subscription=None, may_try=True)
     session = db.session()
-    subscription = access.subscription_of(session, account.id)
+    subscription = access.row_of(session, account.id)
     may_try = subscription is None and not trials.has_used(session, account.id)
     if not gates.may(role=ADMIN):
         return Visitor(is_signed_in=True, subscription=subscription, may_try=may_try, payer=acting().owner)

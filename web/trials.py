@@ -7,6 +7,7 @@ from datetime import datetime
 
 import clock
 from billing import catalog
+from billing.access import SubscriptionRow
 from billing.models import Status, Subscription
 from web import filters
 
@@ -27,7 +28,7 @@ class Trial:
         return "1 day left" if self.days_left == 1 else f"{self.days_left} days left"
 
 
-def of(subscription: Subscription | None) -> Trial | None:
+def of(subscription: Subscription | SubscriptionRow | None) -> Trial | None:
     """Return how far a running trial has come; None when there is none."""
     if subscription is None or subscription.trial_ends_at is None:
         return None
@@ -45,7 +46,7 @@ def _days(now: datetime, until: datetime) -> int:
     return int(-(-seconds // 86400))
 
 
-def _outcome(subscription: Subscription, ends_at: datetime) -> str:
+def _outcome(subscription: Subscription | SubscriptionRow, ends_at: datetime) -> str:
     free, day = catalog.current().free_plan.name, filters.weekday(ends_at)
     if subscription.cancels_at is not None:
         return f"Nothing is charged: on {day} the trial ends and {free} takes over."

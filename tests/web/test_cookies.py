@@ -17,8 +17,8 @@ SAID = {"_user_id": "a secret", "_fresh": True}
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_known(app: Flask) -> None:
-    app.session_interface = cookies.CookieSessions()
+def nothing_is_known(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "session_interface", cookies.CookieSessions())
 
 
 def signed(app: Flask, said: dict[str, Any]) -> str:
@@ -56,12 +56,13 @@ def test_what_somebody_altered_is_not_heard_and_not_known(app: Flask) -> None:
     assert known(app) == 1
 
 
-def test_a_key_that_is_taken_away_signs_nobody_in_any_more(app: Flask) -> None:
+def test_a_key_that_is_taken_away_signs_nobody_in_any_more(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     cookie = signed(app, SAID)
     assert heard(app, cookie) == SAID
-    app.config.update(SECRET_KEY="the next secret of the suite, long enough", SECRET_KEY_FALLBACKS=[app.secret_key])
+    monkeypatch.setitem(app.config, "SECRET_KEY_FALLBACKS", [app.secret_key])
+    monkeypatch.setitem(app.config, "SECRET_KEY", "the next secret of the suite, long enough")
     assert heard(app, cookie) == SAID
-    app.config["SECRET_KEY_FALLBACKS"] = []
+    monkeypatch.setitem(app.config, "SECRET_KEY_FALLBACKS", [])
     assert heard(app, cookie) == {}
 
 
@@ -91,7 +92,7 @@ def test_what_one_request_changes_is_not_in_the_cookie_of_the_next(app: Flask) -
     assert heard(app, signed(app, SAID)) == SAID
 
 
-def test_only_so_many_are_known(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_are_known(app: Flask) -> None:
     app.session_interface._read.room = 3  # type: ignore[attr-defined]
     for number in range(5):
         assert heard(app, signed(app, {"n": number})) == {"n": number}
