@@ -79,12 +79,16 @@ def page() -> Flask:
 def usual_page() -> Flask:
     """A view as people write it: the page's own selects through an ORM session, its texts in one flat template.
 
-    The selects are the very statement objects that our page sends, composed once, with the same parameters; so both
-    sides do the same work of SQLAlchemy's. Nothing else happens: nobody is signed in, no form has a token, nothing is
-    logged, no header is added, and the template has neither macros nor layouts.
+    The selects are the very statement objects that our page sends, composed once, with the same parameters, as many and
+    in the same order; what differs is that here the session runs them, and there a cursor of the driver (prepared.py).
+    They name columns, as ours do; most people would select objects, which costs more. Nothing else happens: nobody is
+    signed in, no form has a token, nothing is logged, no header is added, and the template has neither macros nor
+    layouts. Raises RuntimeError unless the selects are as many as the recorded queries.
     """
     recorded = json.loads(Path(os.environ["BARE_PAGE"]).read_text())
     selects = _selects_of(recorded["path"], recorded["cookie"])
+    if len(selects) != len(recorded["queries"]):
+        raise RuntimeError(f"{len(selects)} selects beside {len(recorded['queries'])} recorded queries")
     app, engine = Flask(__name__), sa.create_engine(os.environ["DATABASE_URL"])
     texts, source = _as_template(recorded["body"])
     app.jinja_env.keep_trailing_newline = True

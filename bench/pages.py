@@ -1,6 +1,8 @@
 """Pages a second: ours against a bare Flask page that runs the same queries and sends the same bytes.
 
 A second row compares with a page as people write it: the same selects through an ORM session, the texts in a template.
+Ours sends most of its selects past the session (docs/adr/0017-pages-read-rows-and-not-objects.md); whoever listens to
+the engine's events, as the recorder here does, is told of each, so both rows count all of them.
 
 Ours is looked at again and again while nothing in it changes, so that its rendering is found; one that has changed, or
 is seen for the first time, is rendered. See docs/adr/0016-a-page-is-kept-by-what-it-shows.md.
@@ -67,7 +69,7 @@ def _measure(name: str, url: str, app: Flask, path: str, cookie: str, *, quick: 
             ours,
             usual,
             unit="pages/s",
-            note=f"{note}; bare: the same selects by an ORM session, one flat template, no sign-in",
+            note=f"{note}; bare: the same selects, all by an ORM session, one flat template, no sign-in",
         ),
     ]
 
