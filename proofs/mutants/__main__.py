@@ -79,6 +79,7 @@ AREAS = {
             "tests/billing/test_rollover.py",
             "tests/billing/test_subscribing.py",
             "tests/billing/test_trials.py",
+            "tests/billing/test_two_plans_on_one_subscription.py",
             "tests/billing/test_what_a_payment_brings.py",
             "tests/billing/test_what_an_invoice_pays_for.py",
             "tests/test_what_users_of_others_suffered.py",

@@ -89,6 +89,11 @@ def test_a_line_of_nothing_is_a_trial(context: Flask) -> None:
     assert not period(invoice(line("pro_monthly", 1))).is_trial
 
 
+def test_only_what_is_paid_for_a_plan_pays_for_one(context: Flask) -> None:
+    lines = (line("pro_monthly", 3000), line("pro_monthly", 0), line(None, 700))
+    assert [plan_periods.pays_for_a_plan(invoice(each)) for each in lines] == [True, False, False]
+
+
 def test_of_several_lines_the_plan_that_is_paid_for_longest_and_then_dearest_counts(context: Flask) -> None:
     lines = [
         line("basic_monthly", -700, **PRORATED),
