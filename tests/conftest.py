@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from billing import pacing, stripe_catalog
 from config import Config
 from extensions import db, limiter
 from stripe_sandbox.testing import Sandbox
+from tests import worlds
 from tests.browsers import chromium
 from tests.databases import PostgresqlDatabase, SqliteFile
 from tests.worlds import Clock, Stripe, watched
@@ -44,6 +46,8 @@ SETTINGS = {
     "STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET,
     "STRIPE_REQUESTS_PER_SECOND": "0",  # tests do a day's work in a second
 }
+# At noon, in a month of 30 days: half of it is 15. Begun whenever it is run, the suite would fail on some days.
+STARTS_AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 class KeptBytecode(BytecodeCache):
@@ -106,9 +110,10 @@ def migrated_app(database: SqliteFile | PostgresqlDatabase, sandbox: Sandbox) ->
 
 
 @pytest.fixture
-def app(migrated_app: Flask, database: SqliteFile | PostgresqlDatabase) -> Flask:
-    """The app with an empty database and the wall's time; no context is pushed, so requests do not share theirs."""
+def app(migrated_app: Flask, database: SqliteFile | PostgresqlDatabase) -> Iterator[Flask]:
+    """The app with an empty database, at STARTS_AT; no context is pushed, so requests do not share theirs."""
     app_clock.reset()
+    app_clock.travel(STARTS_AT - app_clock.now())
     with migrated_app.app_context():
         database.restore(db.engine)
     limiter.reset()
@@ -118,7 +123,8 @@ def app(migrated_app: Flask, database: SqliteFile | PostgresqlDatabase) -> Flask
     migrated_app.extensions.pop("webhooks.noted_at", None)
     migrated_app.extensions.pop("stripe.meters", None)
     migrated_app.extensions.pop("stripe.portal", None)
-    return migrated_app
+    yield migrated_app
+    app_clock.reset()
 
 
 @pytest.fixture
@@ -165,6 +171,7 @@ def stripe(app: Flask, sandbox: Sandbox, clock: Clock) -> Iterator[Stripe]:
     if catalog not in _shops:
         _shops[catalog] = _opened_shop(app, sandbox)
     sandbox.restore(_shops[catalog])
+    sandbox.clock.move_to(app_clock.now().timestamp())
     clock.sandbox = sandbox
     stripe = Stripe(app, sandbox)
     yield stripe
@@ -177,7 +184,7 @@ _shops: dict[str, bytes] = {}
 
 def _opened_shop(app: Flask, sandbox: Sandbox) -> bytes:
     """Return a world in which the catalogue is sold, the app is told of everything, and nothing has happened yet."""
-    sandbox.reset()
+    worlds.empty(sandbox)
     sandbox.add_webhook("http://127.0.0.1:5000/webhooks/stripe", WEBHOOK_SECRET)
     with app.app_context():
         stripe_catalog.push()

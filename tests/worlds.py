@@ -43,6 +43,12 @@ class Clock:
             self.sandbox.advance(step.total_seconds())
 
 
+def empty(sandbox: Sandbox) -> None:
+    """Let a local Stripe forget everything and have the app's time."""
+    sandbox.reset()
+    sandbox.clock.move_to(app_clock.now().timestamp())
+
+
 class Stripe:
     """The local Stripe as a test sees it: people pay on its pages, and its webhooks reach the app signed."""
 

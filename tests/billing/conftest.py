@@ -12,6 +12,7 @@ from app import create_app
 from billing import stripe_catalog
 from extensions import db
 from stripe_sandbox.testing import Sandbox
+from tests import worlds
 from tests.conftest import WEBHOOK_SECRET
 from tests.worlds import Clock, Stripe
 
@@ -27,8 +28,7 @@ def selling(preset: str, app: Flask, sandbox: Sandbox, clock: Clock, *, is_stric
     config = dataclasses.replace(app.config["TOLLGATE"], catalog=preset)
     seller = create_app(config, stripe_http_client=sandbox.http_client())
     seller.testing = True
-    sandbox.reset()
-    sandbox.clock.set_offset(0)
+    worlds.empty(sandbox)
     sandbox.add_webhook("http://127.0.0.1:5000/webhooks/stripe", WEBHOOK_SECRET)
     # Here everybody pays with the same card; that it has one trial is held by test_trials.py.
     sold = seller.extensions["catalog"]

@@ -10,6 +10,7 @@ from flask import Flask
 from billing import stripe_catalog
 from stripe_sandbox.faults import ApiFault
 from stripe_sandbox.testing import CheckoutRefused
+from tests import worlds
 from tests.persons import post, sign_up
 from tests.worlds import Clock, Stripe
 
@@ -84,7 +85,7 @@ def test_after_the_local_stripe_was_reset_people_buy_again(app: Flask, stripe: S
     stripe.pay(ann.checkout("credits_5"))
     stripe.settle()
     ann.checkout("credits_12")
-    stripe.sandbox.reset()
+    worlds.empty(stripe.sandbox)
     stripe.expect_violation("No such")
     with app.app_context():
         stripe_catalog.push()

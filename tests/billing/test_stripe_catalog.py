@@ -18,6 +18,7 @@ from billing.models import Payment, Subscription
 from billing.stripe_changes import Action, Change
 from extensions import db
 from stripe_sandbox.testing import HTTPClient, Sandbox
+from tests import worlds
 from tests.persons import sign_up
 from tests.worlds import Clock, Stripe
 
@@ -301,7 +302,7 @@ def test_a_push_that_is_killed_anywhere_is_finished_by_the_next(
     kills = 0
     try:
         for writes in range(1, 100):
-            stripe.sandbox.reset()
+            worlds.empty(stripe.sandbox)
             was_killed = [_dies(app, stripe, sell, one, writes, is_sent) for one in (sold, changed)]
             app.extensions["stripe"] = alive
             assert push(app) == []
@@ -331,7 +332,7 @@ def _dies(app: Flask, stripe: Stripe, sell: Sell, wanted: Catalog, writes: int, 
 
 
 def test_two_pushes_at_once_make_everything_once(app: Flask, stripe: Stripe, sell: Sell) -> None:
-    stripe.sandbox.reset()
+    worlds.empty(stripe.sandbox)
     start = threading.Barrier(4)
     failures: list[BaseException] = []
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from urllib.parse import urlencode
 import pytest
 from flask import Flask, json
 
+import clock
 from checker.models import Report
 from config import Config
 from extensions import db
@@ -54,10 +56,12 @@ class Server:
 
 @pytest.fixture
 def server(app: Flask, tmp_path: Path) -> Iterator[Server]:
-    """The app under gunicorn, on the database of the test; it ends with the test."""
+    """The app under gunicorn, on the database of the test and at its time; it ends with the test."""
     config: Config = app.config["TOLLGATE"]
     settings = tmp_path / "nothing_set.py"
     settings.touch()
+    offset = tmp_path / "clock"
+    offset.write_text(f"{clock.now().timestamp() - time.time():.3f}")
     # Room for every request to wait in the queue: the kernel resets connections that find it full.
     with socket.create_server(("127.0.0.1", 0), backlog=2 * REQUESTS) as listener:
         # gunicorn takes the open socket over, so nobody else can take its port in between.
@@ -66,6 +70,7 @@ def server(app: Flask, tmp_path: Path) -> Iterator[Server]:
         command = [sys.executable, "-m", "gunicorn", "--config", str(settings), "--bind", f"fd://{listener.fileno()}"]
         command += ["--workers", "1", "--worker-class", "gthread", "--threads", str(THREADS), "--graceful-timeout", "2"]
         environment = {**os.environ, **SETTINGS, "DATABASE_URL": config.database_url, "LOG_LEVEL": "WARNING"}
+        environment["CLOCK_FILE"] = str(offset)
         with errors.open("wb") as log:
             process = subprocess.Popen(
                 [*command, "--backlog", str(2 * REQUESTS), "--no-control-socket", "app:create_app()"],

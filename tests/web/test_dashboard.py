@@ -95,6 +95,23 @@ def test_the_balance_is_split_by_source_with_its_expiry(app: Flask) -> None:
     assert "78 left" in words
 
 
+def test_two_sources_of_one_kind_can_be_told_apart_in_the_meter(app: Flask) -> None:
+    person = sign_up(app)
+    changes = [("plan", "invoice:in_1"), ("purchase", "charge:ch_1"), ("purchase", "charge:ch_2")]
+
+    def grant(session: Session) -> None:
+        for kind, source in changes:
+            granting.grant(session, person.account_id, 10, kind=kind, source=source)
+
+    change(app, grant)
+    page = Document(person.client.get("/dashboard").text)
+    classes = [e.attrs.get("class", "") for e in page.all("rect")]
+    colours = [name.removeprefix("credit-meter-part ") for name in classes if "source-" in name]
+    in_bar, in_legend = colours[:4], colours[4:]
+    assert in_bar == in_legend
+    assert sorted(in_bar) == ["source-plan", "source-plan shade-1", "source-purchase", "source-purchase shade-1"]
+
+
 def test_a_low_balance_names_the_next_step(app: Flask) -> None:
     person = sign_up(app)
     change(app, spend, person.account_id, 1)
