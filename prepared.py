@@ -81,9 +81,7 @@ class Prepared:
     def first(self, connection: Connection, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Run a statement that returns one row at most, and return the row."""
         rows, _ = self._run(connection, parameters)
-        if not rows:
-            return None
-        return tuple(self._forms[connection.dialect.name].row(rows[0]))
+        return tuple(rows[0]) if rows else None
 
     def change(self, connection: Connection, parameters: Mapping[str, Any]) -> int:
         """Run a statement that returns no rows, and return how many it changed."""
@@ -91,28 +89,31 @@ class Prepared:
 
     def ready(self, dialect: Dialect, parameters: Mapping[str, Any]) -> tuple[str, Any]:
         """Return the statement's text and parameters as the driver takes them."""
-        form = self._forms.get(dialect.name) or self._compile(dialect)
+        form = self._form(dialect)
         return form.sql, form.values(parameters)
 
     def rows(self, connection: Connection, parameters: Mapping[str, Any]) -> list[Sequence[Any]]:
         """Run a statement that returns any number of rows, and return them."""
-        rows, _ = self._run(connection, parameters)
-        form = self._forms[connection.dialect.name]
-        return [form.row(row) for row in rows] if form.processed else list(rows)
+        return list(self._run(connection, parameters)[0])
 
-    def _run(self, connection: Connection, parameters: Mapping[str, Any]) -> tuple[Sequence[Any], int]:
+    def _run(self, connection: Connection, parameters: Mapping[str, Any]) -> tuple[Sequence[Sequence[Any]], int]:
         dialect = connection.dialect
-        sql, values = self.ready(dialect, parameters)
-        form, cursor = self._forms[dialect.name], connection.connection.cursor()
+        form, cursor = self._form(dialect), connection.connection.cursor()
+        values = form.values(parameters)
         try:
-            cursor.execute(sql, values)
+            cursor.execute(form.sql, values)
             if form.returned and form.processed is None:
                 form.learn(cursor, dialect)
-            return cursor.fetchall() if form.returned else (), cursor.rowcount
+            rows = cursor.fetchall() if form.returned else ()
+            return [form.row(row) for row in rows] if form.processed else rows, cursor.rowcount
         except dialect.loaded_dbapi.Error as error:
-            raise database.translated(error, connection, sql, values) from error
+            raise database.translated(error, connection, form.sql, values) from error
         finally:
             cursor.close()  # one that is left open would keep SQLite's file open too
+
+    def _form(self, dialect: Dialect) -> _Form:
+        # Threads that come first together each compile one; whichever is kept, each goes on with a whole one.
+        return self._forms.get(dialect.name) or self._compile(dialect)
 
     def _compile(self, dialect: Dialect) -> _Form:
         statement = self._statement[dialect.name] if isinstance(self._statement, Mapping) else self._statement

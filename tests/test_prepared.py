@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 import database
 from accounts.models import Account
 from database import BigId, UtcDateTime
 from extensions import db
-from prepared import Reading
+from prepared import Reading, _Form
 from tests.persons import sign_up
 
 
@@ -153,6 +154,19 @@ def test_whoever_listens_hears_of_it_and_it_returns_the_same(context: Flask, eve
     finally:
         sa.event.remove(db.engine, event, note)
     assert len(heard) == 1
+
+
+@pytest.mark.usefixtures("kinds")
+def test_threads_that_come_first_together_all_get_the_values(context: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading(sa.select(KINDS.c.instant).where(KINDS.c.id == FULL["id"]), same)
+    learn = _Form.learn
+
+    def while_another_compiles(form: _Form, cursor: Any, dialect: Dialect) -> None:
+        learn(form, cursor, dialect)
+        reading._prepared._compile(dialect)
+
+    monkeypatch.setattr(_Form, "learn", while_another_compiles)
+    assert reading.all(db.session()) == [(IN_TOKYO,)]
 
 
 def test_what_is_heard_is_the_very_statement_that_is_sent_otherwise(context: Flask, app: Flask) -> None:
