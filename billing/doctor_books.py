@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 import clock
 from accounts.models import Account, FormerCustomer
 from billing import access, catalog, pulse, returned, subscriptions, sync_queue
+from billing.address_errands import AddressErrand
 from billing.doctor_words import Check, Told
 from billing.models import (
     CheckoutIntent,
@@ -34,6 +35,8 @@ from mail.models import Email
 
 LATE = timedelta(seconds=60)
 QUIET = timedelta(seconds=90)
+# Some twenty minutes of them.
+MANY_ATTEMPTS = 10
 LEDGER_REMEDIES = {
     "I5": "Somebody wrote into the journal: compare it with the last good backup before anything else is sold.",
     "I18": "Make the trigger again (ledger/append_only.py), then compare the journal with the last good backup.",
@@ -230,6 +233,17 @@ def _mail(session: Session) -> Iterator[Told]:
         yield f"{count} mails have been due for more than an hour", "Is `flask worker` running, and MAIL_URL right?"
 
 
+def _addresses(session: Session) -> Iterator[Told]:
+    waiting = select(AddressErrand).where(AddressErrand.told < AddressErrand.wanted)
+    stuck = waiting.where(AddressErrand.attempts >= MANY_ATTEMPTS).order_by(AddressErrand.account_id)
+    for errand in session.scalars(stuck):
+        yield (
+            f"Stripe has not heard whom account {errand.account_id} belongs to now, after {errand.attempts} attempts: "
+            f"{errand.last_error}",
+            "Mend the cause; the worker goes on by itself.",
+        )
+
+
 def _stuck_checkouts(session: Session) -> Iterator[Told]:
     query = select(CheckoutIntent).where(
         CheckoutIntent.status == "open", CheckoutIntent.expires_at < clock.now() - timedelta(days=1)
@@ -344,6 +358,7 @@ CHECKS = (
     Check("the worker keeps up", _worker, ("I3", "I12")),
     Check("nothing was given up", _dead_work, ("I8", "I12")),
     Check("mail leaves", _mail, ("I14",)),
+    Check("Stripe knows whose an account is", _addresses),
     Check("nobody pays who is gone", _paid_after_the_end),
     Check("checkouts end", _stuck_checkouts),
     Check("everything belongs to its owner", _owners, ("I17",)),

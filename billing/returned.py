@@ -2,8 +2,8 @@
 
 Paid is what came from cards, from the customer's balance at Stripe and outside Stripe together; back goes what is
 refunded, what is disputed, what credit notes give back to the balance or outside Stripe, and what the balance gets for
-unused time when a subscription is ended with a prorated credit. The share of the credits
-is the share of the money, so no part of a payment takes along what another part has paid for.
+unused time when a subscription is ended with a prorated credit. The share of the credits is the share of the money, so
+no part of a payment takes along what another part has paid for.
 """
 
 from __future__ import annotations

@@ -228,10 +228,9 @@ def _apply_invoice(session: Session, account_id: int, fetched: Json, _claim: Cla
     fulfilment.fulfil_invoice(session, account_id, fetched)
     for invoice in (*fetched.get("earlier", ()), fetched):
         invoices.apply(session, account_id, invoice)
+        # What it was settled with, and what went back of that, is known now.
         for source in returned.sources_of_invoice(session, account_id, invoice["id"]):
-            returned.claw(
-                session, account_id, source
-            )  # what it was settled with, and what went back of that, is known now
+            returned.claw(session, account_id, source)
     _take_back_after_the_end(session, account_id, invoices.subscription_of(fetched))
     notices.after_invoice(session, account_id, fetched)
     _after(session, account_id, session.get(Subscription, invoices.subscription_of(fetched) or ""))

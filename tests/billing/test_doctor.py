@@ -16,6 +16,7 @@ import clock as app_clock
 import database
 from accounts.models import Account
 from billing import doctor, doctor_stripe, pulse
+from billing.address_errands import AddressErrand
 from billing.models import CheckoutIntent, Cursor, Payment, PlanGrant, StripeEvent, Subscription, SyncTask
 from extensions import Base, db
 from ledger import holds
@@ -106,6 +107,10 @@ def mail_that_never_arrived(session: Session) -> None:
 def mail_that_never_left(session: Session) -> None:
     values = {"uuid": "u", "dedupe_key": "d", "to_address": "a@example.com", "template": "receipt", "context": "{}"}
     session.add(Email(**values, status="pending", next_at=app_clock.now() - timedelta(hours=2)))
+
+
+def address_never_told(session: Session) -> None:
+    session.add(AddressErrand(account_id=1, wanted=2, told=1, attempts=10, next_at=app_clock.now()))
 
 
 def foreign_event_with_an_effect(session: Session) -> None:
@@ -211,6 +216,7 @@ FAULTS: list[tuple[str, Callable[[Session], None], str]] = [
     ("", worker_gone, "the worker keeps up"),
     ("", hold_never_released, "the worker keeps up"),
     ("", task_given_up, "nothing was given up"),
+    ("", address_never_told, "Stripe knows whose an account is"),
     ("", checkout_left_open, "checkouts end"),
     ("", webhooks_never_arrive, "webhooks arrive"),
     ("", wrong_signing_secret, "webhooks arrive"),
