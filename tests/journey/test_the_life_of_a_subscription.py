@@ -22,7 +22,7 @@ from app import create_app
 from billing import stripe_catalog
 from extensions import db
 from stripe_sandbox.testing import Sandbox
-from tests import browsers
+from tests import browsers, worlds
 from tests.conftest import WEBHOOK_SECRET
 from tests.journey.conftest import free_port
 from tests.persons import Person, log_in_again, sign_up
@@ -52,6 +52,7 @@ def shop(app: Flask, clock: Clock, request: pytest.FixtureRequest) -> Iterator[S
     preset, promotions = getattr(request, "param", ("projects", ()))
     ours, theirs = free_port(), free_port()
     sandbox = Sandbox(base_url=f"http://127.0.0.1:{theirs}")
+    worlds.empty(sandbox)
     config = dataclasses.replace(
         app.config["TOLLGATE"],
         catalog=preset,
