@@ -30,7 +30,7 @@ Query = Select[*tuple[Any, ...]]
 
 
 @dataclass(slots=True)
-class _Form:
+class Form:
     """A statement as one driver wants it: its text, and its parameters in order with what makes each fit to send.
 
     `returned` are the types of what it returns, and `processed` the places in a row where the driver returns something
@@ -46,6 +46,7 @@ class _Form:
     processed: tuple[tuple[int, Processor], ...] | None = None
 
     def values(self, given: Mapping[str, Any]) -> Any:
+        """Return the parameters as the driver takes them."""
         known = {**self.fixed, **given} if self.fixed else given
         sent = [
             known[name] if process is None else process(known[name])
@@ -76,7 +77,7 @@ class Prepared:
     def __init__(self, statement: ClauseElement | Mapping[str, ClauseElement], columns: Sequence[str] = ()) -> None:
         self._statement = statement
         self._columns = columns
-        self._forms: dict[str, _Form] = {}
+        self._forms: dict[str, Form] = {}
 
     def first(self, connection: Connection, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Run a statement that returns one row at most, and return the row."""
@@ -111,18 +112,18 @@ class Prepared:
         finally:
             cursor.close()  # one that is left open would keep SQLite's file open too
 
-    def _form(self, dialect: Dialect) -> _Form:
+    def _form(self, dialect: Dialect) -> Form:
         # Threads that come first together each compile one; whichever is kept, each goes on with a whole one.
         return self._forms.get(dialect.name) or self._compile(dialect)
 
-    def _compile(self, dialect: Dialect) -> _Form:
+    def _compile(self, dialect: Dialect) -> Form:
         statement = self._statement[dialect.name] if isinstance(self._statement, Mapping) else self._statement
         compiled = cast(SQLCompiler, statement.compile(dialect=dialect, column_keys=list(self._columns) or None))
         if compiled.post_compile_params:
             raise TypeError("a list of any length makes another statement each time: name its values one by one")
         types = {name: bind.type for bind, name in compiled.bind_names.items()}
         names = tuple(compiled.positiontup or types)
-        form = _Form(
+        form = Form(
             sql=compiled.string,
             names=names,
             processors=tuple(types[name].dialect_impl(dialect).bind_processor(dialect) for name in names),

@@ -7,7 +7,7 @@ sent through the database driver in transactions of the same shape. Both sides t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from itertools import count
@@ -23,7 +23,7 @@ import clock
 import database
 from extensions import db
 from ledger import granting, invariants, spending
-from prepared import Prepared
+from prepared import Form
 from proofs.throwaway import ENGINES, Laboratory, available, laboratory
 
 Row = dict[str, object]
@@ -170,13 +170,14 @@ def _spend(place: Laboratory, account_id: int, keys: list[str]) -> None:
 def _record(place: Laboratory, account_id: int, keys: list[str]) -> list[list[Statement]]:
     """Return the statements of each spend as the driver gets them; all of them are prepared ones."""
     spends: list[list[Statement]] = []
-    ready = Prepared.ready
+    values = Form.values
 
-    def note(*given: Any) -> Statement:
-        spends[-1].append(ready(*given))
-        return spends[-1][-1]
+    def note(form: Form, given: Mapping[str, Any]) -> Any:
+        sent = values(form, given)
+        spends[-1].append((form.sql, sent))
+        return sent
 
-    with mock.patch.object(Prepared, "ready", note):
+    with mock.patch.object(Form, "values", note):
         for key in keys:
             spends.append([])
             _spend(place, account_id, [key])

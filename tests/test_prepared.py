@@ -18,7 +18,7 @@ import database
 from accounts.models import Account
 from database import BigId, UtcDateTime
 from extensions import db
-from prepared import Reading, _Form
+from prepared import Form, Reading
 from tests.persons import sign_up
 
 
@@ -159,13 +159,13 @@ def test_whoever_listens_hears_of_it_and_it_returns_the_same(context: Flask, eve
 @pytest.mark.usefixtures("kinds")
 def test_threads_that_come_first_together_all_get_the_values(context: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = Reading(sa.select(KINDS.c.instant).where(KINDS.c.id == FULL["id"]), same)
-    learn = _Form.learn
+    learn = Form.learn
 
-    def while_another_compiles(form: _Form, cursor: Any, dialect: Dialect) -> None:
+    def while_another_compiles(form: Form, cursor: Any, dialect: Dialect) -> None:
         learn(form, cursor, dialect)
         reading._prepared._compile(dialect)
 
-    monkeypatch.setattr(_Form, "learn", while_another_compiles)
+    monkeypatch.setattr(Form, "learn", while_another_compiles)
     assert reading.all(db.session()) == [(IN_TOKYO,)]
 
 

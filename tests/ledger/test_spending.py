@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from extensions import db
 from ledger import buckets, granting, holds, journal, spending, statement, wallets
 from ledger.errors import IdempotencyConflict, LedgerCorrupt, NotEnoughCredits
 from ledger.models import Bucket, Wallet
-from prepared import Prepared
+from prepared import Form
 from tests.worlds import Clock
 
 
@@ -180,13 +181,12 @@ def test_an_ordinary_spend_takes_five_statements_and_a_look_at_the_auto_top_up(
     def record(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement.split()[0])
 
-    def record_prepared(*given: Any) -> tuple[str, Any]:
-        statement, parameters = ready(*given)
-        record(None, None, statement)
-        return statement, parameters
+    def record_prepared(form: Form, given: Mapping[str, Any]) -> Any:
+        record(None, None, form.sql)
+        return values(form, given)
 
-    ready = Prepared.ready
-    monkeypatch.setattr(Prepared, "ready", record_prepared)
+    values = Form.values
+    monkeypatch.setattr(Form, "values", record_prepared)
     event.listen(db.engine, "before_cursor_execute", record)
     spend(account, 3, "a")
     event.remove(db.engine, "before_cursor_execute", record)
