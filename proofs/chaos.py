@@ -368,7 +368,7 @@ def _current_app() -> object:
     "R1",
     "facts wrong after kill -9 of web and worker",
     passes="0 wrong, and `flask doctor` finds nothing",
-    quick={"deliveries": 60, "kills": 4, "people": 5},
+    quick={"deliveries": 60, "kills": 3, "people": 5},
     whole={"deliveries": 5_000, "kills": 100, "people": 200},
     is_long=True,
 )

@@ -418,7 +418,7 @@ def prove(
     "R2",
     "faulty handlers that go unnoticed",
     passes="all caught, and nothing found without a fault",
-    quick={"histories": 8, "faults": {"sqlite": 5, "postgresql": 3}},
+    quick={"histories": 8, "faults": {"sqlite": 4, "postgresql": 2}},
     whole={"histories": 8, "faults": 100},
 )
 def measure(engine: str, *, seed: int, histories: int, faults: int) -> Outcome:

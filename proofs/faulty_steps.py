@@ -221,7 +221,7 @@ def _nothing() -> Iterator[None]:
     "R2",
     "faulty steps that go unnoticed",
     passes="all caught where the app ends, and nothing found without a fault",
-    quick={"faults": {"sqlite": 4, "postgresql": 2}},
+    quick={"faults": {"sqlite": 3, "postgresql": 2}},
     whole={"faults": 100},
 )
 def measure(engine: str, *, seed: int, faults: int) -> Outcome:
